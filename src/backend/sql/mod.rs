@@ -1,0 +1,5 @@
+//! What the SQL backends share: the tables, the rows as statements bind them, and the ledger.
+
+pub(crate) mod ledger;
+pub(crate) mod rows;
+pub(crate) mod schema;

@@ -1,0 +1,133 @@
+//! Rows as multi-row INSERT statements of a fixed shape, which a connection prepares once.
+//!
+//! diesel's own `values(&Vec)` rebuilds and re-prepares its SQL at every call, and its constant-length arrays want
+//! owned values. [`Insert`] is a query fragment of our own over `N` borrowed rows; its static query id is made of the
+//! row type and `N`, which together decide the SQL text: so there must be exactly `N` rows, and there are.
+
+use std::marker::PhantomData;
+
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::result::QueryResult;
+
+use crate::capture::Capture;
+use crate::event::Event;
+
+/// One value of a row, borrowed from it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cell<'a> {
+    Number(i64),
+    Small(Option<i32>),
+    Text(Option<&'a str>),
+    Bytes(&'a [u8]),
+}
+
+/// What differs between databases in an INSERT of rows.
+pub(crate) trait Dialect: diesel::backend::Backend {
+    /// The statement's first words.
+    const INSERT_INTO: &'static str;
+
+    fn bind<'b>(out: &mut AstPass<'_, 'b, Self>, cell: &'b Cell<'b>) -> QueryResult<()>;
+}
+
+/// A row type with a table.
+pub(crate) trait Columns: 'static {
+    /// The table and its columns, as they stand in an INSERT.
+    const INTO: &'static str;
+    /// How many columns.
+    const WIDTH: usize;
+
+    /// Adds the row's values, in the order of the columns.
+    fn cells<'a>(&'a self, out: &mut Vec<Cell<'a>>);
+}
+
+impl Columns for Event {
+    const INTO: &'static str = "events (ts,sensor,service,event_type,src_ip,src_port,dst_ip,dst_port,proto,session,msg,\
+                                fields,raw,trace_id,span_id)";
+    const WIDTH: usize = 15;
+
+    fn cells<'a>(&'a self, out: &mut Vec<Cell<'a>>) {
+        use Cell::{Number, Small, Text};
+        out.extend_from_slice(&[
+            Number(self.ts().as_nanos()),
+            Text(Some(self.sensor())),
+            Text(Some(self.service())),
+            Text(Some(self.event_type())),
+            Text(self.src_ip()),
+            Small(self.src_port().map(i32::from)),
+            Text(self.dst_ip()),
+            Small(self.dst_port().map(i32::from)),
+            Text(self.proto()),
+            Text(self.session()),
+            Text(self.msg()),
+            Text(self.fields()),
+            Text(self.raw()),
+            Text(self.trace_id()),
+            Text(self.span_id()),
+        ]);
+    }
+}
+
+impl Columns for Capture {
+    const INTO: &'static str = "captures (ts,sensor,kind,session,src_ip,src_port,dst_ip,dst_port,proto,link_type,\
+                                length,fields,data)";
+    const WIDTH: usize = 13;
+
+    fn cells<'a>(&'a self, out: &mut Vec<Cell<'a>>) {
+        use Cell::{Bytes, Number, Small, Text};
+        out.extend_from_slice(&[
+            Number(self.ts().as_nanos()),
+            Text(Some(self.sensor())),
+            Text(Some(self.kind())),
+            Text(self.session()),
+            Text(self.src_ip()),
+            Small(self.src_port().map(i32::from)),
+            Text(self.dst_ip()),
+            Small(self.dst_port().map(i32::from)),
+            Text(self.proto()),
+            Small(self.link_type().map(i32::from)),
+            // `CaptureBuilder::build` has refused a length above i64::MAX.
+            Number(self.length() as i64),
+            Text(self.fields()),
+            Bytes(self.data()),
+        ]);
+    }
+}
+
+/// One INSERT of `N` rows.
+pub(crate) struct Insert<'a, R, const N: usize> {
+    cells: Vec<Cell<'a>>,
+    rows: PhantomData<R>,
+}
+
+impl<'a, R: Columns, const N: usize> Insert<'a, R, N> {
+    pub(crate) fn new(rows: &[&'a R; N]) -> Self {
+        let mut cells = Vec::with_capacity(N * R::WIDTH);
+        rows.iter().for_each(|row| row.cells(&mut cells));
+        Self { cells, rows: PhantomData }
+    }
+}
+
+impl<R: Columns, const N: usize> QueryId for Insert<'_, R, N> {
+    type QueryId = Insert<'static, R, N>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<R: Columns, const N: usize, DB: Dialect> QueryFragment<DB> for Insert<'_, R, N> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        out.push_sql(DB::INSERT_INTO);
+        out.push_sql(R::INTO);
+        for (index, row) in self.cells.chunks_exact(R::WIDTH).enumerate() {
+            out.push_sql(if index == 0 { " VALUES (" } else { ",(" });
+            for (column, cell) in row.iter().enumerate() {
+                if column > 0 {
+                    out.push_sql(",");
+                }
+                DB::bind(&mut out, cell)?;
+            }
+            out.push_sql(")");
+        }
+        Ok(())
+    }
+}
+
+impl<R, Conn, const N: usize> diesel::RunQueryDsl<Conn> for Insert<'_, R, N> {}

@@ -1,0 +1,236 @@
+//! Opens a SQLite file for writing, or says in words what stands in the way.
+//!
+//! The order matters: first what can be seen without touching the file (directory, permissions, file system, links),
+//! then the writer lock, then SQLite itself, then whose database it is and which version, then the migrations. The file
+//! is never opened by ourselves when it exists: closing a descriptor would drop the locks that other connections of this
+//! process hold on it.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::result::Error as DieselError;
+use diesel::sql_types::{BigInt, Text};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::lock::{LockError, WriterLock};
+use crate::config::{SqliteConfig, Synchronous};
+use crate::error::{Error, ErrorKind};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/backend/sqlite/migrations");
+/// What `PRAGMA user_version` is after all migrations.
+const SCHEMA_VERSION: i64 = 1;
+/// "FRBY", in `PRAGMA application_id`.
+const APPLICATION_ID: i64 = 0x4652_4259;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Write,
+    Checkpoint,
+    Read,
+}
+
+/// Checks everything, creates the file (0600) and its tables as needed.
+///
+/// Returns the absolute path, the lock and the writer's connection.
+pub(super) fn open(path: &Path, config: &SqliteConfig) -> Result<(PathBuf, WriterLock, SqliteConnection), Error> {
+    let path = resolve(path)?;
+    check_place(&path)?;
+    let lock = WriterLock::acquire(&path).map_err(|error| match error {
+        LockError::Held(pid) => {
+            let holder = pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
+            let advice = "stop it, or send rows through it: a SQLite file has one writer";
+            Error::new(ErrorKind::InUse, format!("{} is being written by {holder}; {advice}", path.display()))
+        }
+        LockError::Io(lock, error) => not_writable(format!("create the lock file {}", lock.display())).because(error),
+    })?;
+    create(&path)?;
+    let mut connection = connect(&path, Access::Write).map_err(|error| unusable(&path, error))?;
+    check_owner(&mut connection, &path)?;
+    configure(&mut connection, config).map_err(|error| unusable(&path, error))?;
+    check_wal(&mut connection, &path)?;
+    migrate(&mut connection, &path)?;
+    Ok((path, lock, connection))
+}
+
+/// Opens a connection to an existing file.
+pub(super) fn connect(path: &Path, access: Access) -> Result<SqliteConnection, DieselError> {
+    let mode = if access == Access::Read { "ro" } else { "rw" };
+    let escaped = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let failed = |error: diesel::ConnectionError| {
+        let message = Box::new(error.to_string());
+        DieselError::DatabaseError(diesel::result::DatabaseErrorKind::Unknown, message)
+    };
+    let mut connection = SqliteConnection::establish(&format!("file:{escaped}?mode={mode}")).map_err(failed)?;
+    connection.batch_execute("PRAGMA busy_timeout=30000")?;
+    Ok(connection)
+}
+
+/// Sets what a writing connection needs; to be repeated on every new one.
+pub(super) fn configure(connection: &mut SqliteConnection, config: &SqliteConfig) -> Result<(), DieselError> {
+    let synchronous = match config.synchronous {
+        Synchronous::Normal => "NORMAL",
+        Synchronous::Full => "FULL",
+    };
+    let (busy, cache) = (config.busy_timeout.as_millis(), config.cache.0 >> 10);
+    // `auto_vacuum` takes effect only in a file that has no table yet; there it lets space be given back later.
+    connection.batch_execute(&format!(
+        "PRAGMA busy_timeout={busy}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; \
+         PRAGMA synchronous={synchronous}; PRAGMA cache_size=-{cache}; PRAGMA wal_autocheckpoint=16384; \
+         PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY;"
+    ))
+}
+
+fn resolve(path: &Path) -> Result<PathBuf, Error> {
+    if let Ok(existing) = path.canonicalize() {
+        return Ok(existing);
+    }
+    let name = path.file_name().ok_or_else(|| not_writable(format!("{} names no file", path.display())))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let advice = || format!("the directory {} is not there; create it first", parent.display());
+    Ok(parent.canonicalize().map_err(|error| not_writable(advice()).because(error))?.join(name))
+}
+
+fn check_place(path: &Path) -> Result<(), Error> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    let writable = |path: &Path, access| accessat(CWD, path, access, AtFlags::EACCESS);
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    if path.to_str().is_none() {
+        return Err(not_writable(format!("{} is no UTF-8 text", path.display())));
+    }
+    let file_system = rustix::fs::statfs(directory).map_err(|error| {
+        not_writable(format!("look at the file system of {}", directory.display())).because(io::Error::from(error))
+    })?;
+    if let Some(name) = unsafe_file_system(file_system.f_type as u32) {
+        let why = format!("{} is on {name}, where SQLite cannot lock safely; use a local disk", path.display());
+        return Err(Error::new(ErrorKind::UnsafeFileSystem, why));
+    }
+    if let Err(error) = writable(directory, Access::WRITE_OK | Access::EXEC_OK) {
+        let advice = "SQLite keeps its log beside the file; make the directory writable";
+        let why = format!("the directory {} cannot be written; {advice}", directory.display());
+        return Err(not_writable(why).because(io::Error::from(error)));
+    }
+    let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
+    if !metadata.is_file() {
+        return Err(Error::new(ErrorKind::NotADatabase, format!("{} is no regular file", path.display())));
+    }
+    if metadata.nlink() > 1 {
+        let why =
+            format!("{} has several hard links, and SQLite finds its log by name; remove the others", path.display());
+        return Err(Error::new(ErrorKind::UnsafeFileSystem, why));
+    }
+    writable(path, Access::READ_OK | Access::WRITE_OK).map_err(|error| {
+        let why = format!("{} cannot be written; check its owner and permissions", path.display());
+        not_writable(why).because(io::Error::from(error))
+    })
+}
+
+/// Names a file system on which SQLite's locks do not hold, by its magic number (`statfs(2)`).
+fn unsafe_file_system(magic: u32) -> Option<&'static str> {
+    match magic {
+        0x0000_6969 => Some("NFS"),
+        0xff53_4d42 | 0x0000_517b | 0xfe53_4d42 => Some("SMB/CIFS"),
+        0x0102_1997 => Some("9p"),
+        0x5346_414f | 0x6b41_4653 => Some("AFS"),
+        _ => None,
+    }
+}
+
+fn create(path: &Path) -> Result<(), Error> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(not_writable(format!("create {}", path.display())).because(error)),
+    }
+}
+
+/// Refuses another program's database and one of a later schema, before anything is changed.
+fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
+    let mut pragma = |name| pragma_number(connection, name).map_err(|error| unusable(path, error));
+    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
+    if application != 0 && application != APPLICATION_ID {
+        let why = format!(
+            "{} belongs to another program (application id {application:#x}); use another file",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::NotADatabase, why));
+    }
+    if version > SCHEMA_VERSION {
+        let why = format!("{} has schema version {version}, this forebay knows {SCHEMA_VERSION}", path.display());
+        return Err(Error::new(ErrorKind::NewerSchema, format!("{why}; use the forebay that made it, or a newer one")));
+    }
+    Ok(())
+}
+
+fn check_wal(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
+    #[derive(QueryableByName)]
+    struct Mode {
+        #[diesel(sql_type = Text)]
+        journal_mode: String,
+    }
+    let mode: Mode = diesel::sql_query("PRAGMA journal_mode").get_result(connection).map_err(|e| unusable(path, e))?;
+    if mode.journal_mode == "wal" {
+        return Ok(());
+    }
+    let why = format!("{} cannot use a write-ahead log (its journal mode stays {})", path.display(), mode.journal_mode);
+    Err(Error::new(ErrorKind::UnsafeFileSystem, format!("{why}; move it to a local disk")))
+}
+
+fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
+    let failed = |error| {
+        let why = format!("bring the tables of {} up to date", path.display());
+        Error::new(ErrorKind::Database, why).because(error)
+    };
+    if pragma_number(connection, "user_version").map_err(|error| unusable(path, error))? < SCHEMA_VERSION {
+        connection.run_pending_migrations(MIGRATIONS).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn pragma_number(connection: &mut SqliteConnection, name: &str) -> Result<i64, DieselError> {
+    #[derive(QueryableByName)]
+    struct Number {
+        #[diesel(sql_type = BigInt)]
+        number: i64,
+    }
+    // `name` is one of our own words, never input.
+    let query = diesel::sql_query(format!("SELECT {name} AS number FROM pragma_{name}"));
+    query.get_result::<Number>(connection).map(|row| row.number)
+}
+
+fn not_writable(why: String) -> Error {
+    Error::new(ErrorKind::NotWritable, why)
+}
+
+fn unusable(path: &Path, error: DieselError) -> Error {
+    use super::error::{Meaning, meaning};
+    let (kind, why) = match (meaning(&error), error.to_string().starts_with("file is not a database")) {
+        (_, true) => (ErrorKind::NotADatabase, "is no SQLite database; name another file"),
+        (Meaning::Broken, _) => {
+            (ErrorKind::NotADatabase, "is a damaged database; restore it, or recover it with `sqlite3 .recover`")
+        }
+        (Meaning::Passing("locked"), _) => (ErrorKind::InUse, "is locked by another program; end its transaction"),
+        (Meaning::Passing("read_only"), _) => (ErrorKind::NotWritable, "is read-only"),
+        _ => (ErrorKind::Database, "cannot be opened"),
+    };
+    Error::new(kind, format!("{} {why}", path.display())).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A real network mount cannot be had in a test; the magic numbers are those of `statfs(2)` and linux/magic.h.
+    #[test]
+    fn network_file_systems_are_known_by_their_magic_numbers() {
+        assert_eq!(
+            [0x6969, 0xff53_4d42, 0xfe53_4d42].map(unsafe_file_system),
+            [Some("NFS"), Some("SMB/CIFS"), Some("SMB/CIFS")]
+        );
+        assert_eq!([0xef53, 0x0102_1994, 0x5846_5342, 0x9123_683e, 0x794c_7630].map(unsafe_file_system), [None; 5]);
+    }
+}

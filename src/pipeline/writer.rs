@@ -1,0 +1,450 @@
+//! One per lane: takes parts from the lane's channels, lets the batcher form batches, and has them written.
+//!
+//! Two kinds of threads. The *writer* receives and batches; `max_in_flight` *slots* call the backend, which blocks. So
+//! while one batch is being written the next one grows (group commit), and SQLite's "serialized" and MySQL's "fanned
+//! out" are the same code with one slot or several. One complete batch may wait ready for the next free slot.
+//!
+//! The writer sleeps on its channels only while it has nothing: after the first row it looks again every millisecond,
+//! until the batch is due, instead of being woken for each row. All decisions are in `batcher` and `retry`.
+//!
+//! Ends: by shutdown (everything is written, or the deadline passes and the rest fails), by a fatal error or a panic
+//! of the backend (everything fails; producers get `Closed`). In each case every receipt resolves.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select, unbounded};
+use tokio::sync::oneshot;
+
+use super::batcher::Batcher;
+use super::clock::Clock;
+use super::lane::Lane;
+use super::queue::{Intake, LaneQueues};
+use super::retry::{self, Piece};
+use crate::backend::{Backend, WriteError};
+use crate::batch::Batch;
+use crate::chunk::{Part, RowKind};
+use crate::config::{BatchConfig, RetryConfig};
+use crate::receipt::{ReceiptError, Verdict};
+
+/// How often the writer looks at its channels while a batch grows, and at the budget while it ends.
+const GLANCE: Duration = Duration::from_millis(1);
+/// How long, after shutdown's deadline, a write that is still in the backend's hands may take to return.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// What the pipeline tells a writer.
+pub(crate) enum Control {
+    /// Answer when everything that was accepted before is settled.
+    Flush(oneshot::Sender<Verdict>),
+    /// Write everything, but give up at the deadline; then end.
+    Shutdown { deadline: Instant },
+}
+
+/// The pipeline's end of a writer.
+pub(crate) struct WriterHandle {
+    pub(crate) control: Sender<Control>,
+    /// Resolves (as an error: nothing is sent) when the writer has ended and let go of its backend.
+    pub(crate) ended: oneshot::Receiver<()>,
+}
+
+/// What the threads of one lane share.
+struct Shared {
+    lane: Arc<Lane>,
+    intake: Arc<Intake>,
+    clock: Arc<dyn Clock>,
+    retry: RetryConfig,
+    /// Dropped to interrupt every wait for a next attempt.
+    going: Mutex<Option<Sender<()>>>,
+    halted: Receiver<()>,
+}
+
+impl Shared {
+    fn halt(&self) {
+        self.going.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn is_halted(&self) -> bool {
+        self.going.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// The lane cannot write any more.
+    fn fail(&self, reason: &Arc<str>) {
+        tracing::error!(lane = self.lane.name, %reason, "lane failed; the pipeline takes no more rows");
+        self.lane.fail(reason);
+        self.intake.budget.close();
+        self.halt();
+    }
+
+    fn fail_batch(&self, batch: Batch, reason: &Arc<str>) {
+        self.lane.rows_failed(&batch);
+        batch.settle(Some(reason));
+    }
+}
+
+/// Starts the threads of a lane.
+///
+/// # Errors
+/// When the operating system gives no thread.
+pub(crate) fn spawn(
+    lane: Arc<Lane>,
+    intake: Arc<Intake>,
+    backend: Arc<dyn Backend>,
+    queues: LaneQueues,
+    (limits, retry): (BatchConfig, RetryConfig),
+    ephemeral: String,
+) -> std::io::Result<WriterHandle> {
+    let (going, halted) = bounded(0);
+    let clock = Arc::clone(&intake.clock);
+    let shared = Arc::new(Shared { lane, intake, clock, retry, going: Mutex::new(Some(going)), halted });
+    let slots = backend.max_in_flight().get();
+    let (jobs, job_queue) = bounded::<(u64, Batch)>(1);
+    let (done_sender, done) = unbounded();
+    let mut threads = Vec::with_capacity(slots);
+    for slot in 0..slots {
+        let (shared, backend) = (Arc::clone(&shared), Arc::clone(&backend));
+        let (job_queue, done) = (job_queue.clone(), done_sender.clone());
+        let name = format!("forebay-{}-{slot}", shared.lane.name);
+        threads.push(thread::Builder::new().name(name).spawn(move || {
+            for (id, batch) in job_queue {
+                shared.lane.slot_began(slot, shared.clock.now());
+                let outcome = catch_unwind(AssertUnwindSafe(|| shared.write_until_settled(slot, &*backend, batch)));
+                if outcome.is_err() {
+                    shared.fail(&"the writer panicked".into());
+                }
+                shared.lane.slot_ended(slot);
+                // The writer ends before its slots only when it gave up waiting for this very batch.
+                let _ = done.send(id);
+            }
+        })?);
+    }
+    let (control, control_queue) = unbounded();
+    let (ended_sender, ended) = oneshot::channel();
+    let name = format!("forebay-{}", shared.lane.name);
+    thread::Builder::new().name(name).spawn(move || {
+        let writer = Writer {
+            batcher: Batcher::new(limits),
+            queues: queues.clone(),
+            control: control_queue,
+            jobs,
+            done,
+            slots,
+            sent: 0,
+            outstanding: BTreeSet::new(),
+            flushes: Vec::new(),
+            deadline: None,
+            shared: Arc::clone(&shared),
+        };
+        let left_behind = catch_unwind(AssertUnwindSafe(|| writer.run())).unwrap_or_else(|_| {
+            shared.fail(&"the writer panicked".into());
+            true
+        });
+        end(&shared, backend, &queues, threads, left_behind, &ephemeral);
+        drop(ended_sender);
+    })?;
+    Ok(WriterHandle { control, ended })
+}
+
+/// Lets go of everything, so that nobody waits for this lane and the database can be opened again.
+fn end(
+    shared: &Shared,
+    backend: Arc<dyn Backend>,
+    queues: &LaneQueues,
+    threads: Vec<thread::JoinHandle<()>>,
+    left_behind: bool,
+    ephemeral: &str,
+) {
+    if left_behind {
+        // A slot is still in the backend's hands, or the writer panicked: what lies in the channels has no other taker.
+        let reason: Arc<str> = shared.lane.failure().unwrap_or_else(|| "the writer has ended".into());
+        for part in queues.iter().flat_map(Receiver::try_iter) {
+            let rows = part.len();
+            part.chunk.settlement.settle(rows, Some(ReceiptError::Failed { rows, reason: Arc::clone(&reason) }));
+        }
+        if shared.lane.failure().is_some() {
+            shared.lane.rest_failed();
+        }
+    } else {
+        for slot in threads {
+            // A panic of a slot has been caught and has failed the lane already.
+            let _ = slot.join();
+        }
+        let closing = catch_unwind(AssertUnwindSafe(|| backend.close(ephemeral)));
+        if let Ok(Err(error)) = closing {
+            tracing::warn!(lane = shared.lane.name, %error, "could not tidy up the ledger; nothing is lost");
+        }
+    }
+    shared.lane.closed();
+}
+
+struct Flush {
+    /// Messages in each channel that came before the flush and are not received yet.
+    ahead: [usize; 2],
+    /// The batch with which everything before the flush is written, once it is known.
+    with: Option<u64>,
+    reply: oneshot::Sender<Verdict>,
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    batcher: Batcher,
+    queues: LaneQueues,
+    control: Receiver<Control>,
+    jobs: Sender<(u64, Batch)>,
+    done: Receiver<u64>,
+    slots: usize,
+    /// Batches handed to slots so far; also the number of the last one.
+    sent: u64,
+    /// Numbers of the batches that slots have not given back.
+    outstanding: BTreeSet<u64>,
+    flushes: Vec<Flush>,
+    deadline: Option<Instant>,
+}
+
+impl Writer {
+    /// Runs until shutdown; returns whether a slot was left behind in the backend's hands.
+    fn run(mut self) -> bool {
+        loop {
+            self.receive_ready();
+            self.hand_over();
+            self.answer_flushes();
+            self.shared.intake.show_buffer();
+            if let Some(left_behind) = self.is_over() {
+                return left_behind;
+            }
+            self.wait();
+        }
+    }
+
+    /// Moves what is in the channels into the batcher, both kinds in turn, so that neither starves the other.
+    fn receive_ready(&mut self) {
+        loop {
+            let mut received = false;
+            for kind in RowKind::ALL {
+                if self.batcher.is_full() {
+                    return;
+                }
+                if let Ok(part) = self.queues[kind.index()].try_recv() {
+                    self.receive(part);
+                    received = true;
+                }
+            }
+            if !received {
+                return;
+            }
+        }
+    }
+
+    fn receive(&mut self, part: Part) {
+        for flush in &mut self.flushes {
+            let ahead = &mut flush.ahead[part.kind().index()];
+            *ahead = ahead.saturating_sub(1);
+        }
+        self.batcher.push(part);
+    }
+
+    /// Gives batches that are due to free slots, and one full batch in advance.
+    fn hand_over(&mut self) {
+        let failure = self.shared.lane.failure().or_else(|| self.gave_up());
+        loop {
+            self.place_flushes();
+            let free = self.outstanding.len() < self.slots;
+            let ready =
+                failure.is_some() || (free && self.is_due()) || (self.batcher.is_full() && self.has_room_in_advance());
+            let Some(batch) = ready.then(|| self.batcher.take()).flatten() else { return };
+            self.sent += 1;
+            self.shared.lane.dispatched(&batch);
+            match &failure {
+                Some(reason) => self.shared.fail_batch(batch, reason),
+                None => {
+                    self.outstanding.insert(self.sent);
+                    // The slots hold the receiving end until this writer drops `jobs`.
+                    if let Err(refused) = self.jobs.send((self.sent, batch)) {
+                        self.shared.fail_batch(refused.into_inner().1, &"no slot is left".into());
+                    }
+                }
+            }
+            self.receive_ready();
+        }
+    }
+
+    fn has_room_in_advance(&self) -> bool {
+        self.outstanding.len() <= self.slots && self.jobs.is_empty()
+    }
+
+    fn is_due(&self) -> bool {
+        self.batcher.is_full()
+            || self.deadline.is_some()
+            || self.flushes.iter().any(|flush| flush.with.is_some_and(|with| with > self.sent))
+            || self.batcher.due_at().is_some_and(|due| due <= self.shared.clock.now())
+    }
+
+    /// Finds, for flushes before which nothing is left in the channels, the batch that they wait for.
+    fn place_flushes(&mut self) {
+        let last = self.sent + self.batcher.batches();
+        for flush in &mut self.flushes {
+            if flush.with.is_none() && flush.ahead == [0, 0] {
+                flush.with = Some(last);
+            }
+        }
+    }
+
+    fn answer_flushes(&mut self) {
+        let settled_up_to = self.outstanding.first().map_or(self.sent, |oldest| oldest - 1);
+        let failure = self.shared.lane.failure();
+        for flush in self.flushes.extract_if(.., |flush| flush.with.is_some_and(|with| with <= settled_up_to)) {
+            let verdict = match &failure {
+                None => Ok(()),
+                Some(reason) => Err(ReceiptError::Failed { rows: 0, reason: Arc::clone(reason) }),
+            };
+            // Whoever asked may have stopped waiting.
+            let _ = flush.reply.send(verdict);
+        }
+    }
+
+    /// After the deadline: the reason with which everything that is not in a slot fails.
+    fn gave_up(&self) -> Option<Arc<str>> {
+        let deadline = self.deadline?;
+        (self.shared.clock.now() >= deadline).then(|| {
+            self.shared.halt();
+            "shutdown's deadline passed".into()
+        })
+    }
+
+    /// Returns whether to end, and then whether a slot is left behind.
+    fn is_over(&mut self) -> Option<bool> {
+        let ending = self.deadline.is_some() || self.shared.lane.failure().is_some();
+        if !ending {
+            return None;
+        }
+        let idle =
+            self.batcher.batches() == 0 && self.queues.iter().all(Receiver::is_empty) && self.outstanding.is_empty();
+        // Once every permit is back no send is on its way either. Other lanes give theirs back in their own time.
+        if idle && self.shared.intake.budget.is_closed() && self.shared.intake.budget.is_whole() {
+            return Some(false);
+        }
+        let late = self.deadline.is_some_and(|deadline| self.shared.clock.now() >= deadline + GRACE);
+        late.then_some(!self.outstanding.is_empty())
+    }
+
+    fn wait(&mut self) {
+        let ending = self.deadline.is_some() || self.shared.lane.failure().is_some();
+        let idle = self.batcher.batches() == 0;
+        let off = never();
+        let [events, captures] = [0, 1].map(|kind| if idle && !ending { &self.queues[kind] } else { &off });
+        let glance = if ending || (!idle && self.batcher.is_open()) { after(GLANCE) } else { never() };
+        let due = match self.batcher.due_at() {
+            Some(due) if self.outstanding.len() < self.slots => self.shared.clock.at(due),
+            _ => never(),
+        };
+        let mut received = None;
+        select! {
+            recv(events) -> part => received = part.ok(),
+            recv(captures) -> part => received = part.ok(),
+            recv(self.done) -> id => { self.outstanding.remove(&id.unwrap_or_default()); }
+            recv(self.control) -> control => self.obey(control.ok()),
+            recv(due) -> _ => {}
+            recv(glance) -> _ => {}
+        }
+        if let Some(part) = received {
+            self.receive(part);
+        }
+        while let Ok(id) = self.done.try_recv() {
+            self.outstanding.remove(&id);
+        }
+    }
+
+    fn obey(&mut self, control: Option<Control>) {
+        match control {
+            Some(Control::Flush(reply)) => {
+                let ahead = [0, 1].map(|kind| self.queues[kind].len());
+                self.flushes.push(Flush { ahead, with: None, reply });
+            }
+            Some(Control::Shutdown { deadline }) => self.deadline = Some(deadline),
+            // The pipeline has let go of this writer, after `Shutdown`: there is nothing more to hear.
+            None => self.control = never(),
+        }
+    }
+}
+
+/// How the attempts at one batch ended.
+enum Attempts {
+    Committed,
+    Rejected { rows: Vec<usize>, detail: String },
+    GivenUp(Arc<str>),
+}
+
+impl Shared {
+    /// Writes a batch, and the pieces into which refused rows break it, until every row is settled.
+    fn write_until_settled(&self, slot: usize, backend: &dyn Backend, batch: Batch) {
+        let mut todo = vec![batch];
+        while let Some(batch) = todo.pop() {
+            match self.attempt(slot, backend, &batch) {
+                Attempts::Committed => batch.settle(None),
+                Attempts::Rejected { rows, detail } if batch.is_refused() => {
+                    let reason =
+                        format!("a refused row could not be set aside in ingest_rejects: {detail} ({rows:?})").into();
+                    self.fail(&reason);
+                    self.fail_batch(batch, &reason);
+                }
+                Attempts::Rejected { rows, detail } => todo.extend(self.pieces(&batch, &rows, &detail.into())),
+                Attempts::GivenUp(reason) => self.fail_batch(batch, &reason),
+            }
+        }
+    }
+
+    /// Cuts a batch at its refused rows; the last piece is to be written first.
+    fn pieces(&self, batch: &Batch, suspects: &[usize], detail: &Arc<str>) -> Vec<Batch> {
+        self.lane.metrics.error("rejected");
+        let cut = |piece| match piece {
+            Piece::Write(rows) => batch.cut(rows),
+            Piece::SetAside(row) => {
+                tracing::warn!(lane = self.lane.name, %detail, "the database refused a row; it is set aside");
+                batch.cut(row..row + 1).map(|batch| batch.into_refused(detail))
+            }
+        };
+        retry::pieces(batch.len(), suspects).into_iter().rev().filter_map(cut).collect()
+    }
+
+    fn attempt(&self, slot: usize, backend: &dyn Backend, batch: &Batch) -> Attempts {
+        let mut attempt = 0;
+        loop {
+            let began = self.clock.now();
+            let outcome = catch_unwind(AssertUnwindSafe(|| backend.write(batch)))
+                .unwrap_or_else(|_| Err(WriteError::Fatal { source: "the backend panicked".into() }));
+            let now = self.clock.now();
+            let (reason, source) = match outcome {
+                Ok(()) => {
+                    if attempt > 0 {
+                        tracing::info!(lane = self.lane.name, attempt, "writing goes on");
+                    }
+                    self.lane.committed(slot, batch, now.saturating_duration_since(began), now);
+                    return Attempts::Committed;
+                }
+                Err(WriteError::Rejected { rows, detail }) => return Attempts::Rejected { rows, detail },
+                Err(WriteError::Fatal { source }) => {
+                    let reason: Arc<str> = source.to_string().into();
+                    self.fail(&reason);
+                    return Attempts::GivenUp(reason);
+                }
+                Err(WriteError::Transient { reason, source }) => (reason, source),
+            };
+            attempt += 1;
+            if attempt == 1 {
+                tracing::warn!(lane = self.lane.name, reason, error = %source, "cannot write; rows wait until it works again");
+            }
+            let error: Arc<str> = source.to_string().into();
+            self.lane.attempt_failed(slot, reason, Arc::clone(&error));
+            let next = now + retry::wait(&self.retry, attempt, fastrand::f64());
+            let interrupted = select! {
+                recv(self.clock.at(next)) -> _ => self.is_halted(),
+                recv(self.halted) -> _ => true,
+            };
+            if interrupted {
+                return Attempts::GivenUp(self.lane.failure().unwrap_or(error));
+            }
+        }
+    }
+}
