@@ -1,6 +1,7 @@
 //! Where rows come from: capture files and logs.
 
 pub mod link;
+pub mod pcap;
 
 /// Why one record of a source cannot become a row.
 ///
