@@ -1,5 +1,8 @@
 //! Where rows come from: capture files and logs.
 
+pub mod link;
+pub mod pcap;
+
 /// Why one record of a source cannot become a row.
 ///
 /// The record is set aside with both texts; the rest of the source goes on.
