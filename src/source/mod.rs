@@ -1,5 +1,7 @@
 //! Where rows come from: capture files and logs.
 
+pub mod format;
+
 /// Why one record of a source cannot become a row.
 ///
 /// The record is set aside with both texts; the rest of the source goes on.
