@@ -1,5 +1,6 @@
 //! Where rows come from: capture files and logs.
 
+pub mod format;
 pub mod link;
 pub mod pcap;
 

@@ -1,6 +1,6 @@
 //! Smoke.
+use forebay::{Capture, Event, Pipeline};
 use std::time::Duration;
-use forebay::{Event, Capture, Pipeline};
 
 #[test]
 fn smoke() {
@@ -22,5 +22,7 @@ fn smoke() {
     let summary = pipeline.shutdown_blocking(Duration::from_secs(5));
     println!("{summary:#?}");
     assert!(summary.is_complete());
-    for e in std::fs::read_dir(dir.path()).unwrap() { println!("{:?}", e.unwrap().path()); }
+    for e in std::fs::read_dir(dir.path()).unwrap() {
+        println!("{:?}", e.unwrap().path());
+    }
 }
