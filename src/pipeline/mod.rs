@@ -150,6 +150,11 @@ impl Pipeline {
         }
     }
 
+    /// Takes no more rows from now on: sends that wait, and later ones, get `Closed`. What was taken is still written.
+    pub fn close(&self) {
+        self.intake.budget.close();
+    }
+
     /// Takes no more rows, writes what was taken, and ends.
     ///
     /// After `deadline` the rows that are not written fail, and their receipts say so; a write that is in the backend's

@@ -1,6 +1,9 @@
 //! Where rows come from: capture files and logs.
 
+pub mod file;
 pub mod format;
+pub mod identity;
+pub mod lines;
 pub mod link;
 pub mod pcap;
 

@@ -1,0 +1,133 @@
+//! The command line: what can be said, and the help text. Decides nothing.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand};
+use forebay::config::{Bytes, Synchronous, parse_duration};
+use forebay::source::file::FileKind;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    everything is in the database
+  1    some records were set aside or could not be read; all others are in
+  2    wrong usage or configuration; nothing was written
+  3    the database could not be written; run the same command again, nothing doubles
+  130  stopped by Ctrl-C (143 by SIGTERM), after what had been read was committed";
+
+const INGEST_EXAMPLES: &str = "\
+Examples:
+  forebay ingest capture.pcapng eve.json.gz          into ./forebay.db
+  forebay ingest --db sqlite:/var/lib/forebay/a.db --sensor tap-0 *.pcap
+  zcat old.json.gz | forebay ingest --format eve -   from standard input
+  forebay ingest --json eve.json | jq .rows          for machines
+
+A file lands once: after a crash the same command goes on where the last commit was, after completion it adds
+nothing, after an append only what is new. A copy is another file. Standard input cannot be told apart: what is
+piped twice lands twice.";
+
+/// The write path of network sensors: captures and logs into SQL, batched, exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "forebay", version, styles = STYLES, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring capture files and logs into a database, each exactly once.
+    #[command(after_help = INGEST_EXAMPLES)]
+    Ingest(Ingest),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  forebay completions bash > /etc/bash_completion.d/forebay")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Settings file (TOML); flags and environment go before it.
+    #[arg(long, global = true, value_name = "FILE", env = "FOREBAY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Log more to standard error: -v what happens, -vv every detail. FOREBAY_LOG filters by module.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Args)]
+pub struct Ingest {
+    /// Files to bring in: pcap, pcapng, EVE, Zeek, Cowrie or other JSON lines, plain or gzipped; `-` for standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Database to write to. Default: sqlite:forebay.db
+    #[arg(long, value_name = "URL", env = "FOREBAY_DB_URL", hide_env_values = true)]
+    pub db: Option<String>,
+    /// Sensor of every row. Default: the one that a record names, else this host's name.
+    #[arg(long, value_name = "NAME", env = "FOREBAY_SENSOR")]
+    pub sensor: Option<String>,
+    /// What the files hold (pcap, eve, zeek, cowrie, ndjson). Default: told from their content.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<FileKind>,
+    /// Bring the files in even if they are in already.
+    #[arg(long)]
+    pub again: bool,
+    /// Stop at the first record that cannot be read, instead of setting it aside.
+    #[arg(long)]
+    pub strict: bool,
+    /// Give up when the database cannot be written for so long (like `5m`). Default: wait for it.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub give_up_after: Option<Duration>,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Print nothing but faults.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Serve Prometheus metrics at this loopback address while running, like `127.0.0.1:9464`.
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
+    /// Most rows of a batch. Default: 8192
+    #[arg(long, value_name = "ROWS", env = "FOREBAY_BATCH_SIZE", help_heading = "Tuning")]
+    pub batch_size: Option<usize>,
+    /// Most bytes of a batch, and so of one row. Default: 8 MiB
+    #[arg(long, value_name = "SIZE", help_heading = "Tuning")]
+    pub batch_bytes: Option<Bytes>,
+    /// Most memory for rows on their way. Default: 64 MiB
+    #[arg(long, value_name = "SIZE", help_heading = "Tuning")]
+    pub buffer: Option<Bytes>,
+    /// What a commit survives: `normal` a crash, `full` a power failure too. Default: normal
+    #[arg(long, value_name = "MODE", value_parser = parse_synchronous, help_heading = "Tuning")]
+    pub synchronous: Option<Synchronous>,
+}
+
+fn parse_synchronous(text: &str) -> Result<Synchronous, String> {
+    match text {
+        "normal" => Ok(Synchronous::Normal),
+        "full" => Ok(Synchronous::Full),
+        _ => Err("one of: normal, full".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

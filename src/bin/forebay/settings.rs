@@ -1,0 +1,216 @@
+//! Gathers the settings: defaults, then the TOML file, then the environment, then flags; the last one wins.
+//!
+//! The keys of the file are those of the library's `Config` and a few of the program's own. An unknown key is an error
+//! that names its path and the nearest key there is; which keys there are is read off the defaults themselves.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use forebay::Config;
+use forebay::config::{BatchConfig, BufferConfig, Bytes, RetryConfig, SqliteConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::args::Ingest;
+
+const DEFAULT_URL: &str = "sqlite:forebay.db";
+/// The library's page cache may take 256 MiB, for indexes that grow for months. An import reads and writes a file once:
+/// less costs it little, and the whole process stays below 200 MB.
+const INGEST_CACHE: Bytes = Bytes::mib(64);
+
+/// Everything that the TOML file may say.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    pub sensor: Option<String>,
+    pub database: Database,
+    pub metrics: Metrics,
+    pub batch: BatchConfig,
+    pub buffer: BufferConfig,
+    pub retry: RetryConfig,
+    pub sqlite: SqliteConfig,
+    #[serde(skip)]
+    cache_is_set: bool,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Database {
+    pub url: Option<String>,
+}
+
+// By hand: a URL may hold a password.
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("url", &self.url.as_ref().map(|_| "...")).finish()
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Metrics {
+    pub listen: Option<SocketAddr>,
+}
+
+impl Settings {
+    /// Reads the file, if one is named, and the environment; flags come later.
+    pub fn gather(file: Option<&Path>, environment: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let mut settings = match file {
+            None => Self::default(),
+            Some(path) => {
+                let text =
+                    std::fs::read_to_string(path).map_err(|error| format!("read {}: {error}", path.display()))?;
+                Self::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?
+            }
+        };
+        if let Some(wait) = environment("FOREBAY_BATCH_MAX_WAIT_MS") {
+            let ms = wait.parse().map_err(|_| "FOREBAY_BATCH_MAX_WAIT_MS is no number of milliseconds".to_owned())?;
+            settings.batch.max_wait = Duration::from_millis(ms);
+        }
+        if let Some(url) = url_of_components(&environment)? {
+            settings.database.url = Some(url);
+        }
+        Ok(settings)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| one_line(&error.to_string()))?;
+        check_keys("", &table, &Self::known_keys())?;
+        let cache_is_set = table.get("sqlite").is_some_and(|sqlite| sqlite.get("cache").is_some());
+        let mut settings: Self = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
+            let path = error.path().to_string();
+            format!("`{path}`: {}", one_line(&error.into_inner().to_string()))
+        })?;
+        settings.cache_is_set = cache_is_set;
+        Ok(settings)
+    }
+
+    /// Every key with some value.
+    fn known_keys() -> toml::Table {
+        let full = Self {
+            sensor: Some(String::new()),
+            database: Database { url: Some(String::new()) },
+            metrics: Metrics { listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))) },
+            ..Self::default()
+        };
+        toml::Table::try_from(full).unwrap_or_default()
+    }
+
+    /// Adds the flags of `forebay ingest`; returns the pipeline's settings and the database's URL.
+    pub fn for_ingest(mut self, flags: &Ingest) -> Result<(Config, String), String> {
+        let mut config = Config::default();
+        if !self.cache_is_set {
+            self.sqlite.cache = INGEST_CACHE;
+        }
+        config.batch = self.batch;
+        config.buffer = self.buffer;
+        config.retry = self.retry;
+        config.sqlite = self.sqlite;
+        config.batch.max_rows = flags.batch_size.unwrap_or(config.batch.max_rows);
+        config.batch.max_bytes = flags.batch_bytes.unwrap_or(config.batch.max_bytes);
+        config.buffer.max_bytes = flags.buffer.unwrap_or(config.buffer.max_bytes);
+        config.sqlite.synchronous = flags.synchronous.unwrap_or(config.sqlite.synchronous);
+        config.validate().map_err(|error| error.to_string())?;
+        let url = flags.db.clone().or(self.database.url).unwrap_or_else(|| DEFAULT_URL.into());
+        Ok((config, url))
+    }
+}
+
+/// The database as deployments name it in parts; `FOREBAY_DB_URL` is read with the flags and goes before this.
+fn url_of_components(environment: &impl Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
+    let name = environment("FOREBAY_DB_NAME");
+    match environment("FOREBAY_DB_TYPE").as_deref() {
+        None => Ok(None),
+        Some("sqlite") => {
+            Ok(Some(name.map_or_else(|| DEFAULT_URL.into(), |name| format!("sqlite:{}", escaped_path(&name)))))
+        }
+        Some("memory") => Ok(Some("memory:".into())),
+        Some(_) => Err("FOREBAY_DB_TYPE names a database that this build cannot write to; it can to `sqlite`".into()),
+    }
+}
+
+fn escaped_path(path: &str) -> String {
+    path.replace('%', "%25").replace('?', "%3F")
+}
+
+fn check_keys(path: &str, given: &toml::Table, known: &toml::Table) -> Result<(), String> {
+    for (key, value) in given {
+        let here = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let Some(known_value) = known.get(key) else {
+            let nearest = known.keys().max_by(|a, b| strsim::jaro(a, key).total_cmp(&strsim::jaro(b, key)));
+            let nearest = nearest.map(|nearest| here[..here.len() - key.len()].to_owned() + nearest);
+            let hint = nearest.map_or_else(String::new, |nearest| format!("; the nearest is `{nearest}`"));
+            return Err(format!("unknown key `{}`{hint}", here.escape_default()));
+        };
+        if let (Some(given), Some(known)) = (value.as_table(), known_value.as_table()) {
+            check_keys(&here, given, known)?;
+        }
+    }
+    Ok(())
+}
+
+fn one_line(text: &str) -> String {
+    text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn flags(line: &[&str]) -> Ingest {
+        let cli = crate::args::Cli::parse_from([&["forebay", "ingest"], line].concat());
+        let crate::args::Command::Ingest(flags) = cli.command else { unreachable!() };
+        flags
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_path_and_the_nearest_one() {
+        let error = |text| Settings::parse(text).unwrap_err();
+        assert_eq!(error("[batch]\nmax_row = 1"), "unknown key `batch.max_row`; the nearest is `batch.max_rows`");
+        assert_eq!(error("[bufer]\n"), "unknown key `bufer`; the nearest is `buffer`");
+        assert_eq!(
+            error("[buffer.events]\npolcy = \"block\""),
+            "unknown key `buffer.events.polcy`; the nearest is `buffer.events.policy`"
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_path() {
+        let error = |text| Settings::parse(text).unwrap_err();
+        assert!(error("[batch]\nmax_wait = \"soon\"").starts_with("`batch.max_wait`: `soon` is no duration"));
+        assert!(error("[buffer.captures]\npolicy = \"drop\"").starts_with("`buffer.captures.policy`: unknown variant"));
+        assert!(error("[metrics]\nlisten = 1").starts_with("`metrics.listen`:"));
+        assert!(error("[batch").contains("line 1"));
+    }
+
+    #[test]
+    fn flags_go_before_environment_before_file_before_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.toml");
+        std::fs::write(&file, "[database]\nurl = 'sqlite:file.db'\n[batch]\nmax_rows = 5\nmax_wait = '7ms'").unwrap();
+        let none = |_: &str| None;
+        let some = |name: &str| match name {
+            "FOREBAY_DB_TYPE" => Some("sqlite".to_owned()),
+            "FOREBAY_DB_NAME" => Some("env.db".to_owned()),
+            "FOREBAY_BATCH_MAX_WAIT_MS" => Some("9".to_owned()),
+            _ => None,
+        };
+        let bare = flags(&["x"]);
+        assert_eq!(Settings::gather(None, none).unwrap().for_ingest(&bare).unwrap().1, "sqlite:forebay.db");
+        let (config, url) = Settings::gather(Some(&file), none).unwrap().for_ingest(&bare).unwrap();
+        assert_eq!((url.as_str(), config.batch.max_rows, config.batch.max_wait.as_millis()), ("sqlite:file.db", 5, 7));
+        let (config, url) = Settings::gather(Some(&file), some).unwrap().for_ingest(&bare).unwrap();
+        assert_eq!((url.as_str(), config.batch.max_rows, config.batch.max_wait.as_millis()), ("sqlite:env.db", 5, 9));
+        let over = flags(&["x", "--db", "memory:", "--batch-size", "6"]);
+        let (config, url) = Settings::gather(Some(&file), some).unwrap().for_ingest(&over).unwrap();
+        assert_eq!((url.as_str(), config.batch.max_rows), ("memory:", 6));
+    }
+
+    #[test]
+    fn no_url_shows_in_debug() {
+        let settings =
+            Settings { database: Database { url: Some("mysql://u:secret@h/d".into()) }, ..Settings::default() };
+        assert!(!format!("{settings:?}").contains("secret"));
+    }
+}

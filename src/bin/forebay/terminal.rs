@@ -1,0 +1,111 @@
+//! What people see: the progress bar, logs that do not tear it, and text of attackers made harmless.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Shows text of unknown origin on one line: control and formatting characters as escapes, at most `.1` characters.
+pub struct Harmless<'a>(pub &'a str, pub usize);
+
+impl fmt::Display for Harmless<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = self.1;
+        for character in self.0.chars() {
+            if left == 0 {
+                return f.write_char('…');
+            }
+            left -= 1;
+            if is_printable(character) {
+                f.write_char(character)?
+            } else {
+                write!(f, "{}", character.escape_unicode())?
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a terminal shows the character as itself: no control, no change of direction, nothing invisible.
+fn is_printable(character: char) -> bool {
+    !character.is_control()
+        && !matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Makes the bar: on a terminal only, and not when told to be quiet.
+pub fn progress_bar(total_bytes: u64, quiet: bool) -> ProgressBar {
+    if quiet || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = "{spinner} {prefix} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left  {msg}";
+    let bar = ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::stderr_with_hz(8));
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Writes log lines above the bar.
+#[derive(Clone)]
+pub struct LogWriter(pub ProgressBar);
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write_all(bytes)).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Starts logging to standard error: warnings, with `-v` more, and what `FOREBAY_LOG` says.
+pub fn start_logging(verbose: u8, bar: &ProgressBar) -> Result<(), String> {
+    let default = ["warn", "info", "debug"][usize::from(verbose.min(2))];
+    let filter = match std::env::var("FOREBAY_LOG") {
+        Ok(filter) => filter.parse().map_err(|error| format!("FOREBAY_LOG: {error}"))?,
+        Err(_) => tracing_subscriber::EnvFilter::new(default),
+    };
+    let writer = LogWriter(bar.clone());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || writer.clone())
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(verbose > 1)
+        .try_init()
+        .map_err(|error| error.to_string())
+}
+
+/// Writes a number with its thousands apart: `1,234,567`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_escape_sequence_and_no_change_of_direction_reaches_the_terminal() {
+        let shown = Harmless("a\u{1b}[31m\u{202e}ü\r\n\u{7f}\u{9b}z", 100).to_string();
+        assert_eq!(shown, "a\\u{1b}[31m\\u{202e}ü\\u{d}\\u{a}\\u{7f}\\u{9b}z");
+        assert_eq!(Harmless("abcdef", 3).to_string(), "abc…");
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+    }
+}
