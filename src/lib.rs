@@ -1,4 +1,46 @@
 //! The write path of network sensors.
+//!
+//! Honeypots, packet sniffers and log readers push [`Event`]s and [`Capture`]s from many tasks and threads. A
+//! [`Pipeline`] takes them over bounded channels and feeds one batching writer per database: SQLite by default, with its
+//! writes serialized, so that "database is locked" never reaches a sensor. Rows, rejected rows and the position of the
+//! source are committed in one transaction; a [`Receipt`] resolves only after the commit; a bad row is set aside instead
+//! of blocking its batch; memory is bounded.
+//!
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! # std::env::set_current_dir(&dir)?;
+//! use forebay::{Event, Pipeline};
+//! use std::time::Duration;
+//!
+//! let pipeline = Pipeline::open("sqlite:sensor.db")?;
+//! let events = pipeline.events(); // clone it for each task or thread
+//! let event = Event::builder("web-1", "ssh", "login.failed")
+//!     .src("203.0.113.9".parse().ok(), Some(51022))
+//!     .fields(r#"{"username":"root"}"#)
+//!     .build()?;
+//! let receipt = events.send_blocking(event)?; // in async code: events.send(event).await?
+//! receipt.wait()?; // committed; in async code: receipt.await?
+//! let summary = pipeline.shutdown_blocking(Duration::from_secs(10));
+//! assert!(summary.is_complete());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where things are
+//!
+//! | module | what |
+//! |---|---|
+//! | [`pipeline`] | **start reading here**: producers, queues, batcher, writer, status |
+//! | [`backend`] | the trait that a database stands behind, and the databases |
+//! | [`config`] | every setting, with default and bounds |
+//! | `source` | readers of capture files and logs (feature `source`) |
+//! | [`telemetry`] | every metric |
+//!
+//! # Features
+//!
+//! `sqlite` (default): the SQLite backend, its C source bundled. `source`: readers of files. `cli` (default): the
+//! program `forebay`; an embedding host takes `default-features = false, features = ["sqlite"]`. Without any, there is
+//! the backend that counts rows and keeps none, `memory:`.
+
 pub mod backend;
 mod batch;
 mod budget;
@@ -30,3 +72,8 @@ pub use ranges::Ranges;
 pub use receipt::{Receipt, ReceiptError, Verdict};
 pub use reject::{Reject, RejectedRow};
 pub use timestamp::Timestamp;
+
+/// The README's code, run as tests.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

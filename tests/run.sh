@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Runs every test: `bash tests/run.sh`. Needs Rust and a C compiler; installs them on Debian and Ubuntu as far as it can.
+# Everything else that a test talks to, it starts itself and stops again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=()
+command -v cc >/dev/null || missing+=(gcc libc6-dev)
+if ((${#missing[@]})); then
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    else
+        echo "tests/run.sh: please install: ${missing[*]}" >&2
+        exit 2
+    fi
+fi
+if ! command -v cargo >/dev/null; then
+    echo "tests/run.sh: please install Rust 1.89 or later, with cargo: https://rustup.rs" >&2
+    exit 2
+fi
+
+echo "== each set of features builds, with its tests"
+for features in "" sqlite source; do
+    cargo test --quiet --no-default-features --features "$features" --lib
+    cargo test --quiet --no-default-features --features "$features" --no-run
+done
+
+echo "== all tests, with all features"
+cargo test --all-features
