@@ -166,7 +166,7 @@ impl Default for BufferConfig {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct QueueConfig {
-    /// Most rows. Default 65,536; at least one batch, up to 16,777,216.
+    /// Most rows. Default 65,536; at least one batch, up to 1,048,576. Each takes 32 bytes per lane.
     pub max_rows: usize,
     /// What `send` does when there is no room. Default [`Policy::Block`].
     pub policy: Policy,
@@ -256,8 +256,8 @@ impl Config {
         bytes("batch.max_bytes", self.batch.max_bytes, 1 << 10, 1 << 30)?;
         wait("batch.max_wait", self.batch.max_wait, Duration::ZERO)?;
         bytes("buffer.max_bytes", self.buffer.max_bytes, self.batch.max_bytes.0, 4 << 30)?;
-        rows("buffer.events.max_rows", self.buffer.events.max_rows, self.batch.max_rows, 1 << 24)?;
-        rows("buffer.captures.max_rows", self.buffer.captures.max_rows, self.batch.max_rows, 1 << 24)?;
+        rows("buffer.events.max_rows", self.buffer.events.max_rows, self.batch.max_rows, 1 << 20)?;
+        rows("buffer.captures.max_rows", self.buffer.captures.max_rows, self.batch.max_rows, 1 << 20)?;
         wait("retry.initial", self.retry.initial, ms)?;
         wait("retry.max", self.retry.max, self.retry.initial)?;
         bytes("sqlite.cache", self.sqlite.cache, 1 << 20, 1 << 40)?;
@@ -287,7 +287,7 @@ mod tests {
         let mut config = Config::default();
         config.buffer.events.max_rows = 10;
         let error = config.validate().unwrap_err().to_string();
-        assert_eq!(error, "buffer.events.max_rows is 10; it must be between 8192 and 16777216");
+        assert_eq!(error, "buffer.events.max_rows is 10; it must be between 8192 and 1048576");
         let mut config = Config::default();
         config.buffer.max_bytes = Bytes::mib(1);
         let error = config.validate().unwrap_err().to_string();

@@ -169,6 +169,10 @@ impl Backend for Sqlite {
 
     fn close(&self, ephemeral: &str) -> Result<(), WriteError> {
         let mut writer = self.writer();
+        // Tidying is no reason to keep a shutdown waiting for somebody else's lock.
+        self.with_connection(&mut writer, |connection| {
+            connection.batch_execute("PRAGMA busy_timeout=100").map_err(error::of_transaction)
+        })?;
         self.tidy(&mut writer, ephemeral);
         self.with_connection(&mut writer, |connection| {
             // Leaves one file behind. Fails without harm while somebody reads.
