@@ -49,6 +49,8 @@ pub enum Command {
     /// Bring capture files and logs into a database, each exactly once.
     #[command(after_help = INGEST_EXAMPLES)]
     Ingest(Ingest),
+    /// Measure how fast rows go into a database, on this machine.
+    Bench(crate::bench::Bench),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  forebay completions bash > /etc/bash_completion.d/forebay")]
     Completions {

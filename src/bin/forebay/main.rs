@@ -3,6 +3,7 @@
 //! `args` says what can be asked, `settings` gathers how, one file a command does it.
 
 mod args;
+mod bench;
 mod ingest;
 mod metrics;
 mod report;
@@ -51,6 +52,10 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<Exit, String> {
     match &cli.command {
+        Command::Bench(flags) => {
+            terminal::start_logging(cli.common.verbose, &indicatif::ProgressBar::hidden())?;
+            bench::run(flags)
+        }
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "forebay", &mut std::io::stdout());
             Ok(Exit::Done)
