@@ -34,6 +34,8 @@ use crate::receipt::{ReceiptError, Verdict};
 const GLANCE: Duration = Duration::from_millis(1);
 /// How long, after shutdown's deadline, a write that is still in the backend's hands may take to return.
 const GRACE: Duration = Duration::from_millis(200);
+/// Why rows fail that are not written when shutdown's deadline passes.
+const LATE: &str = "shutdown's deadline passed";
 
 /// What the pipeline tells a writer.
 pub(crate) enum Control {
@@ -68,6 +70,11 @@ impl Shared {
 
     fn is_halted(&self) -> bool {
         self.going.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Returns why nothing may be written any more, if so: the lane has failed, or shutdown's deadline has passed.
+    fn why_halted(&self) -> Option<Arc<str>> {
+        self.is_halted().then(|| self.lane.failure().unwrap_or_else(|| LATE.into()))
     }
 
     /// The lane cannot write any more.
@@ -129,6 +136,7 @@ pub(crate) fn spawn(
             queues: queues.clone(),
             control: control_queue,
             jobs,
+            ready: job_queue,
             done,
             slots,
             sent: 0,
@@ -193,6 +201,8 @@ struct Writer {
     queues: LaneQueues,
     control: Receiver<Control>,
     jobs: Sender<(u64, Batch)>,
+    /// The other end of `jobs`, from which slots take.
+    ready: Receiver<(u64, Batch)>,
     done: Receiver<u64>,
     slots: usize,
     /// Batches handed to slots so far; also the number of the last one.
@@ -248,6 +258,9 @@ impl Writer {
     /// Gives batches that are due to free slots, and one full batch in advance.
     fn hand_over(&mut self) {
         let failure = self.shared.lane.failure().or_else(|| self.gave_up());
+        if let Some(reason) = &failure {
+            self.take_back(reason);
+        }
         loop {
             self.place_flushes();
             let free = self.outstanding.len() < self.slots;
@@ -267,6 +280,14 @@ impl Writer {
                 }
             }
             self.receive_ready();
+        }
+    }
+
+    /// Fails the batch that stands ready, so that no slot writes it after all.
+    fn take_back(&mut self, reason: &Arc<str>) {
+        for (id, batch) in self.ready.try_iter() {
+            self.outstanding.remove(&id);
+            self.shared.fail_batch(batch, reason);
         }
     }
 
@@ -309,7 +330,7 @@ impl Writer {
         let deadline = self.deadline?;
         (self.shared.clock.now() >= deadline).then(|| {
             self.shared.halt();
-            "shutdown's deadline passed".into()
+            LATE.into()
         })
     }
 
@@ -381,6 +402,10 @@ impl Shared {
     fn write_until_settled(&self, slot: usize, backend: &dyn Backend, batch: Batch) {
         let mut todo = vec![batch];
         while let Some(batch) = todo.pop() {
+            if let Some(reason) = self.why_halted() {
+                self.fail_batch(batch, &reason);
+                continue;
+            }
             match self.attempt(slot, backend, &batch) {
                 Attempts::Committed => batch.settle(None),
                 Attempts::Rejected { rows, detail } if batch.is_refused() => {
