@@ -145,14 +145,24 @@ pub(crate) fn spawn(
             deadline: None,
             shared: Arc::clone(&shared),
         };
-        let left_behind = catch_unwind(AssertUnwindSafe(|| writer.run())).unwrap_or_else(|_| {
+        let ending = catch_unwind(AssertUnwindSafe(|| writer.run())).unwrap_or_else(|_| {
             shared.fail(&"the writer panicked".into());
-            true
+            Ending::Panicked
         });
-        end(&shared, backend, &queues, threads, left_behind, &ephemeral);
+        end(&shared, backend, &queues, threads, ending, &ephemeral);
         drop(ended_sender);
     })?;
     Ok(WriterHandle { control, ended })
+}
+
+/// How a writer's run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// No slot has a batch any more.
+    Settled,
+    /// A slot is still in the backend's hands; its rows stay in flight.
+    LeftBehind,
+    Panicked,
 }
 
 /// Lets go of everything, so that nobody waits for this lane and the database can be opened again.
@@ -161,27 +171,28 @@ fn end(
     backend: Arc<dyn Backend>,
     queues: &LaneQueues,
     threads: Vec<thread::JoinHandle<()>>,
-    left_behind: bool,
+    ending: Ending,
     ephemeral: &str,
 ) {
-    if left_behind {
-        // A slot is still in the backend's hands, or the writer panicked: what lies in the channels has no other taker.
-        let reason: Arc<str> = shared.lane.failure().unwrap_or_else(|| "the writer has ended".into());
-        for part in queues.iter().flat_map(Receiver::try_iter) {
-            let rows = part.len();
-            part.chunk.settlement.settle(rows, Some(ReceiptError::Failed { rows, reason: Arc::clone(&reason) }));
-        }
-        if shared.lane.failure().is_some() {
-            shared.lane.rest_failed();
-        }
-    } else {
-        for slot in threads {
-            // A panic of a slot has been caught and has failed the lane already.
-            let _ = slot.join();
-        }
-        let closing = catch_unwind(AssertUnwindSafe(|| backend.close(ephemeral)));
-        if let Ok(Err(error)) = closing {
-            tracing::warn!(lane = shared.lane.name, %error, "could not tidy up the ledger; nothing is lost");
+    // What lies in the channels now (of a writer that panicked, or of a send that was very late) has no other taker.
+    let reason: Arc<str> = shared.lane.failure().unwrap_or_else(|| "the writer has ended".into());
+    for part in queues.iter().flat_map(Receiver::try_iter) {
+        let rows = part.len();
+        shared.lane.lost(part.kind(), rows);
+        part.chunk.settlement.settle(rows, Some(ReceiptError::Failed { rows, reason: Arc::clone(&reason) }));
+    }
+    match ending {
+        Ending::LeftBehind => {}
+        Ending::Panicked => shared.lane.rest_failed(),
+        Ending::Settled => {
+            for slot in threads {
+                // A panic of a slot has been caught and has failed the lane already.
+                let _ = slot.join();
+            }
+            let closing = catch_unwind(AssertUnwindSafe(|| backend.close(ephemeral)));
+            if let Ok(Err(error)) = closing {
+                tracing::warn!(lane = shared.lane.name, %error, "could not tidy up the ledger; nothing is lost");
+            }
         }
     }
     shared.lane.closed();
@@ -214,15 +225,15 @@ struct Writer {
 }
 
 impl Writer {
-    /// Runs until shutdown; returns whether a slot was left behind in the backend's hands.
-    fn run(mut self) -> bool {
+    /// Runs until shutdown or failure.
+    fn run(mut self) -> Ending {
         loop {
             self.receive_ready();
             self.hand_over();
             self.answer_flushes();
             self.shared.intake.show_buffer();
-            if let Some(left_behind) = self.is_over() {
-                return left_behind;
+            if let Some(ending) = self.is_over() {
+                return ending;
             }
             self.wait();
         }
@@ -334,20 +345,22 @@ impl Writer {
         })
     }
 
-    /// Returns whether to end, and then whether a slot is left behind.
-    fn is_over(&mut self) -> Option<bool> {
+    /// Returns whether to end, and how.
+    fn is_over(&mut self) -> Option<Ending> {
         let ending = self.deadline.is_some() || self.shared.lane.failure().is_some();
         if !ending {
             return None;
         }
+        let now = self.shared.clock.now();
+        let budget = &self.shared.intake.budget;
         let idle =
             self.batcher.batches() == 0 && self.queues.iter().all(Receiver::is_empty) && self.outstanding.is_empty();
         // Once every permit is back no send is on its way either. Other lanes give theirs back in their own time.
-        if idle && self.shared.intake.budget.is_closed() && self.shared.intake.budget.is_whole() {
-            return Some(false);
+        if idle && budget.is_closed() && budget.is_whole() {
+            return Some(Ending::Settled);
         }
-        let late = self.deadline.is_some_and(|deadline| self.shared.clock.now() >= deadline + GRACE);
-        late.then_some(!self.outstanding.is_empty())
+        let late = self.deadline.is_some_and(|deadline| now >= deadline + GRACE);
+        late.then_some(if self.outstanding.is_empty() { Ending::Settled } else { Ending::LeftBehind })
     }
 
     fn wait(&mut self) {
