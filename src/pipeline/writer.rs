@@ -143,6 +143,7 @@ pub(crate) fn spawn(
             outstanding: BTreeSet::new(),
             flushes: Vec::new(),
             deadline: None,
+            idle_since: None,
             shared: Arc::clone(&shared),
         };
         let ending = catch_unwind(AssertUnwindSafe(|| writer.run())).unwrap_or_else(|_| {
@@ -222,6 +223,8 @@ struct Writer {
     outstanding: BTreeSet<u64>,
     flushes: Vec<Flush>,
     deadline: Option<Instant>,
+    /// Since when, while ending, there has been nothing left to do.
+    idle_since: Option<Instant>,
 }
 
 impl Writer {
@@ -355,8 +358,14 @@ impl Writer {
         let budget = &self.shared.intake.budget;
         let idle =
             self.batcher.batches() == 0 && self.queues.iter().all(Receiver::is_empty) && self.outstanding.is_empty();
-        // Once every permit is back no send is on its way either. Other lanes give theirs back in their own time.
-        if idle && budget.is_closed() && budget.is_whole() {
+        if !idle || !budget.is_closed() {
+            self.idle_since = None;
+        } else if budget.is_whole() {
+            // Every permit is back: no send is on its way either.
+            return Some(Ending::Settled);
+        } else if now >= *self.idle_since.get_or_insert(now) + GRACE {
+            // Another lane has rows yet, or a waiting send that its host polls no more keeps what room it was given. A
+            // send that had its permit before the budget closed has long reached the channel.
             return Some(Ending::Settled);
         }
         let late = self.deadline.is_some_and(|deadline| now >= deadline + GRACE);
