@@ -134,7 +134,8 @@ impl Backend for Recorder {
         let mut kept = self.kept.lock().unwrap();
         kept.offered.push(batch.clone());
         for entry in batch.entries() {
-            let known = kept.ledger.iter().any(|(source, first, _)| source == entry.source() && *first == entry.first());
+            let known =
+                kept.ledger.iter().any(|(source, first, _)| source == entry.source() && *first == entry.first());
             if known {
                 continue;
             }

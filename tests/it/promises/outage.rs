@@ -9,7 +9,9 @@ use forebay::config::Policy;
 use forebay::pipeline::LaneState;
 use forebay::{Pipeline, ReceiptError, TrySendError};
 
-use crate::harness::{Fault, Flaky, PausedClock, Recorder, advance_until, capture, config, counts, event, eventually, state};
+use crate::harness::{
+    Fault, Flaky, PausedClock, Recorder, advance_until, capture, config, counts, event, eventually, state,
+};
 
 #[test]
 fn an_outage_makes_send_wait_and_try_send_refuse_and_afterwards_everything_goes_on_by_itself() {
