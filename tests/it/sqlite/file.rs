@@ -50,21 +50,23 @@ fn what_is_committed_of_a_source_is_known_after_it_was_merged_and_the_file_opene
     }
 }
 
+/// At full speed the log passes the writer's own limit of 64 MiB, for as long as the checkpoint beside it takes; what
+/// counts is that it begins anew then.
 #[test]
 fn the_log_does_not_grow_with_what_is_written() {
     let database = Database::new();
     let pipeline = database.open();
     let (sender, mut most) = (pipeline.captures(), 0);
-    for _ in 0..160 {
+    for _ in 0..640 {
         let row = Capture::builder("s", "payload").data(vec![7; 1 << 20]).build().unwrap();
         drop(sender.send_blocking(row).unwrap());
         most = most.max(fs::metadata(database.beside("-wal")).unwrap().len());
     }
     pipeline.flush().wait().unwrap();
     most = most.max(fs::metadata(database.beside("-wal")).unwrap().len());
-    assert!(most < 90 << 20, "{} MiB", most >> 20);
+    assert!(most < 320 << 20, "{} MiB", most >> 20);
     assert!(pipeline.shutdown_blocking(LONG).is_complete());
-    assert_eq!(database.number("SELECT sum(length) FROM captures"), 160 << 20);
+    assert_eq!(database.number("SELECT sum(length) FROM captures"), 640 << 20);
 }
 
 #[test]

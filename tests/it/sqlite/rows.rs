@@ -32,8 +32,7 @@ fn weird() -> Vec<String> {
             [0, 0x100, 0xfffd, 0xfffe, 0xffff].iter().filter_map(|low| char::from_u32(plane << 16 | low)).collect(),
         );
     }
-    texts.push("x".repeat(1 << 20));
-    texts.push("\u{10ffff}\0".repeat(100_000));
+    texts.push("\u{10ffff}\0".repeat(10_000));
     texts
 }
 
@@ -64,6 +63,8 @@ fn every_column_of_an_event_comes_back_byte_for_byte() {
         let builder = builder.proto(text).session(text).msg(text).raw(text).fields(&fields).trace(text, text);
         rows.push(builder.build().unwrap());
     }
+    let long = "x".repeat(1 << 20);
+    rows.push(Event::builder("s", "v", "t").msg(&long).raw(&long).build().unwrap());
     let pipeline = database.open();
     pipeline.events().send_many_blocking(rows.clone()).unwrap().wait().unwrap();
     assert!(pipeline.shutdown_blocking(LONG).is_complete());
