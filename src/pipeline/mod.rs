@@ -50,6 +50,9 @@ use lane::Lane;
 use queue::Intake;
 use writer::{Control, WriterHandle};
 
+/// In place of a deadline that the clock cannot express: 136 years.
+const AGES: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// Takes rows from many producers and commits them, in batches, to one or several databases.
 ///
 /// Call [`shutdown`](Self::shutdown) at the end. Dropping a pipeline never blocks: it gives up every row that is not in
@@ -157,14 +160,14 @@ impl Pipeline {
 
     /// Takes no more rows, writes what was taken, and ends.
     ///
-    /// After `deadline` the rows that are not written fail, and their receipts say so; a write that is in the backend's
+    /// After `deadline` (`Duration::MAX`: however long it takes) the rows that are not written fail, and their receipts say so; a write that is in the backend's
     /// hands then gets 200 ms more, and goes on by itself after that. So this returns within `deadline` and a second.
     ///
     /// # Cancel safety
     /// When the future is dropped the shutdown goes on, without a summary.
     pub async fn shutdown(mut self, deadline: Duration) -> Summary {
         let began = self.intake.clock.now();
-        self.end_by(began + deadline);
+        self.end_by(began.checked_add(deadline).unwrap_or(began + AGES));
         for writer in std::mem::take(&mut self.writers) {
             // Nothing is ever sent: the writer drops its end when it is done.
             let _ = writer.ended.await;

@@ -24,34 +24,36 @@ pub struct Replay<T: RowType> {
     rows: std::marker::PhantomData<fn(T)>,
 }
 
-/// Positions are signed 64-bit numbers in the ledger.
-const MAX_POSITION: u64 = i64::MAX as u64;
-
-/// Rows of a replayable source that follow each other, not empty.
+/// Rows of a replayable source that follow each other, not empty. Positions are at most `i64::MAX`, the range of the
+/// ledger's columns.
 #[derive(Clone, Debug)]
 pub struct ReplayRows<T> {
     rows: Vec<Row<T>>,
     positions: Positions,
 }
 
+/// How many positions a ledger can tell apart: its columns are signed.
+const POSITIONS: u64 = 1 << 63;
+const TOO_HIGH: &str = "positions must not be above i64::MAX";
+
 impl<T> ReplayRows<T> {
     /// Rows that have one position each, from `first` on: packets by number.
     ///
     /// # Panics
-    /// When a position is 2^63 or more.
+    /// When a position is above `i64::MAX`.
     pub fn numbered(first: u64, rows: Vec<Row<T>>) -> Self {
-        assert!(first.saturating_add(rows.len() as u64) <= MAX_POSITION, "positions are below 2^63");
+        assert!(first.checked_add(rows.len() as u64).is_some_and(|end| end <= POSITIONS), "{TOO_HIGH}");
         Self { rows, positions: Positions::Each { first } }
     }
 
     /// Rows that each reach up to, not including, the position in `ends`; the first begins at `first`: lines by byte.
     ///
     /// # Panics
-    /// When there is not one end for each row, the ends do not ascend from `first`, or one is 2^63 or more.
+    /// When there is not one end for each row, the ends do not ascend from `first`, or a position is above `i64::MAX`.
     pub fn spanning(first: u64, ends: Vec<u64>, rows: Vec<Row<T>>) -> Self {
         assert_eq!(ends.len(), rows.len(), "each row needs its end");
         assert!(ends.first().is_none_or(|end| *end > first) && ends.is_sorted_by(|a, b| a < b), "ends must ascend");
-        assert!(ends.last().is_none_or(|end| *end <= MAX_POSITION), "positions are below 2^63");
+        assert!(ends.last().is_none_or(|end| *end <= POSITIONS), "{TOO_HIGH}");
         Self { rows, positions: Positions::Spans { first, ends: ends.into() } }
     }
 }

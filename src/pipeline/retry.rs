@@ -28,7 +28,10 @@ pub(crate) enum Piece {
 ///
 /// A single suspect is the bad row. Several are halved, and what lies around them is written on its own; so each bad
 /// row is found in as many steps as its statement can be halved, and good rows are written in few transactions.
+/// Suspects that the batch does not have tell nothing: any row may be the bad one.
 pub(crate) fn pieces(rows: usize, suspects: &[usize]) -> Vec<Piece> {
+    let make_sense = suspects.is_sorted_by(|a, b| a < b) && suspects.last().is_none_or(|last| *last < rows);
+    let suspects = if make_sense { suspects } else { &[] };
     let (first, last) = match suspects {
         [] => (0, rows - 1),
         [first, .., last] => (*first, *last),
@@ -103,5 +106,7 @@ mod tests {
     fn a_backend_that_names_no_row_is_served_by_halves() {
         assert_eq!(pieces(5, &[]), [Piece::Write(0..2), Piece::Write(2..5)]);
         assert_eq!(pieces(1, &[]), [Piece::SetAside(0)]);
+        assert_eq!(pieces(5, &[7]), pieces(5, &[]));
+        assert_eq!(pieces(5, &[3, 1]), pieces(5, &[]));
     }
 }

@@ -34,6 +34,8 @@ use crate::receipt::{ReceiptError, Verdict};
 const GLANCE: Duration = Duration::from_millis(1);
 /// How long, after shutdown's deadline, a write that is still in the backend's hands may take to return.
 const GRACE: Duration = Duration::from_millis(200);
+/// Why rows fail that are not written when shutdown's deadline passes.
+const LATE: &str = "shutdown's deadline passed";
 
 /// What the pipeline tells a writer.
 pub(crate) enum Control {
@@ -68,6 +70,11 @@ impl Shared {
 
     fn is_halted(&self) -> bool {
         self.going.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Returns why nothing may be written any more, if so: the lane has failed, or shutdown's deadline has passed.
+    fn why_halted(&self) -> Option<Arc<str>> {
+        self.is_halted().then(|| self.lane.failure().unwrap_or_else(|| LATE.into()))
     }
 
     /// The lane cannot write any more.
@@ -129,22 +136,34 @@ pub(crate) fn spawn(
             queues: queues.clone(),
             control: control_queue,
             jobs,
+            ready: job_queue,
             done,
             slots,
             sent: 0,
             outstanding: BTreeSet::new(),
             flushes: Vec::new(),
             deadline: None,
+            idle_since: None,
             shared: Arc::clone(&shared),
         };
-        let left_behind = catch_unwind(AssertUnwindSafe(|| writer.run())).unwrap_or_else(|_| {
+        let ending = catch_unwind(AssertUnwindSafe(|| writer.run())).unwrap_or_else(|_| {
             shared.fail(&"the writer panicked".into());
-            true
+            Ending::Panicked
         });
-        end(&shared, backend, &queues, threads, left_behind, &ephemeral);
+        end(&shared, backend, &queues, threads, ending, &ephemeral);
         drop(ended_sender);
     })?;
     Ok(WriterHandle { control, ended })
+}
+
+/// How a writer's run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// No slot has a batch any more.
+    Settled,
+    /// A slot is still in the backend's hands; its rows stay in flight.
+    LeftBehind,
+    Panicked,
 }
 
 /// Lets go of everything, so that nobody waits for this lane and the database can be opened again.
@@ -153,27 +172,28 @@ fn end(
     backend: Arc<dyn Backend>,
     queues: &LaneQueues,
     threads: Vec<thread::JoinHandle<()>>,
-    left_behind: bool,
+    ending: Ending,
     ephemeral: &str,
 ) {
-    if left_behind {
-        // A slot is still in the backend's hands, or the writer panicked: what lies in the channels has no other taker.
-        let reason: Arc<str> = shared.lane.failure().unwrap_or_else(|| "the writer has ended".into());
-        for part in queues.iter().flat_map(Receiver::try_iter) {
-            let rows = part.len();
-            part.chunk.settlement.settle(rows, Some(ReceiptError::Failed { rows, reason: Arc::clone(&reason) }));
-        }
-        if shared.lane.failure().is_some() {
-            shared.lane.rest_failed();
-        }
-    } else {
-        for slot in threads {
-            // A panic of a slot has been caught and has failed the lane already.
-            let _ = slot.join();
-        }
-        let closing = catch_unwind(AssertUnwindSafe(|| backend.close(ephemeral)));
-        if let Ok(Err(error)) = closing {
-            tracing::warn!(lane = shared.lane.name, %error, "could not tidy up the ledger; nothing is lost");
+    // What lies in the channels now (of a writer that panicked, or of a send that was very late) has no other taker.
+    let reason: Arc<str> = shared.lane.failure().unwrap_or_else(|| "the writer has ended".into());
+    for part in queues.iter().flat_map(Receiver::try_iter) {
+        let rows = part.len();
+        shared.lane.lost(part.kind(), rows);
+        part.chunk.settlement.settle(rows, Some(ReceiptError::Failed { rows, reason: Arc::clone(&reason) }));
+    }
+    match ending {
+        Ending::LeftBehind => {}
+        Ending::Panicked => shared.lane.rest_failed(),
+        Ending::Settled => {
+            for slot in threads {
+                // A panic of a slot has been caught and has failed the lane already.
+                let _ = slot.join();
+            }
+            let closing = catch_unwind(AssertUnwindSafe(|| backend.close(ephemeral)));
+            if let Ok(Err(error)) = closing {
+                tracing::warn!(lane = shared.lane.name, %error, "could not tidy up the ledger; nothing is lost");
+            }
         }
     }
     shared.lane.closed();
@@ -193,6 +213,8 @@ struct Writer {
     queues: LaneQueues,
     control: Receiver<Control>,
     jobs: Sender<(u64, Batch)>,
+    /// The other end of `jobs`, from which slots take.
+    ready: Receiver<(u64, Batch)>,
     done: Receiver<u64>,
     slots: usize,
     /// Batches handed to slots so far; also the number of the last one.
@@ -201,18 +223,20 @@ struct Writer {
     outstanding: BTreeSet<u64>,
     flushes: Vec<Flush>,
     deadline: Option<Instant>,
+    /// Since when, while ending, there has been nothing left to do.
+    idle_since: Option<Instant>,
 }
 
 impl Writer {
-    /// Runs until shutdown; returns whether a slot was left behind in the backend's hands.
-    fn run(mut self) -> bool {
+    /// Runs until shutdown or failure.
+    fn run(mut self) -> Ending {
         loop {
             self.receive_ready();
             self.hand_over();
             self.answer_flushes();
             self.shared.intake.show_buffer();
-            if let Some(left_behind) = self.is_over() {
-                return left_behind;
+            if let Some(ending) = self.is_over() {
+                return ending;
             }
             self.wait();
         }
@@ -248,6 +272,9 @@ impl Writer {
     /// Gives batches that are due to free slots, and one full batch in advance.
     fn hand_over(&mut self) {
         let failure = self.shared.lane.failure().or_else(|| self.gave_up());
+        if let Some(reason) = &failure {
+            self.take_back(reason);
+        }
         loop {
             self.place_flushes();
             let free = self.outstanding.len() < self.slots;
@@ -267,6 +294,14 @@ impl Writer {
                 }
             }
             self.receive_ready();
+        }
+    }
+
+    /// Fails the batch that stands ready, so that no slot writes it after all.
+    fn take_back(&mut self, reason: &Arc<str>) {
+        for (id, batch) in self.ready.try_iter() {
+            self.outstanding.remove(&id);
+            self.shared.fail_batch(batch, reason);
         }
     }
 
@@ -309,24 +344,32 @@ impl Writer {
         let deadline = self.deadline?;
         (self.shared.clock.now() >= deadline).then(|| {
             self.shared.halt();
-            "shutdown's deadline passed".into()
+            LATE.into()
         })
     }
 
-    /// Returns whether to end, and then whether a slot is left behind.
-    fn is_over(&mut self) -> Option<bool> {
+    /// Returns whether to end, and how.
+    fn is_over(&mut self) -> Option<Ending> {
         let ending = self.deadline.is_some() || self.shared.lane.failure().is_some();
         if !ending {
             return None;
         }
+        let now = self.shared.clock.now();
+        let budget = &self.shared.intake.budget;
         let idle =
             self.batcher.batches() == 0 && self.queues.iter().all(Receiver::is_empty) && self.outstanding.is_empty();
-        // Once every permit is back no send is on its way either. Other lanes give theirs back in their own time.
-        if idle && self.shared.intake.budget.is_closed() && self.shared.intake.budget.is_whole() {
-            return Some(false);
+        if !idle || !budget.is_closed() {
+            self.idle_since = None;
+        } else if budget.is_whole() {
+            // Every permit is back: no send is on its way either.
+            return Some(Ending::Settled);
+        } else if now >= *self.idle_since.get_or_insert(now) + GRACE {
+            // Another lane has rows yet, or a waiting send that its host polls no more keeps what room it was given. A
+            // send that had its permit before the budget closed has long reached the channel.
+            return Some(Ending::Settled);
         }
-        let late = self.deadline.is_some_and(|deadline| self.shared.clock.now() >= deadline + GRACE);
-        late.then_some(!self.outstanding.is_empty())
+        let late = self.deadline.is_some_and(|deadline| now >= deadline + GRACE);
+        late.then_some(if self.outstanding.is_empty() { Ending::Settled } else { Ending::LeftBehind })
     }
 
     fn wait(&mut self) {
@@ -381,6 +424,10 @@ impl Shared {
     fn write_until_settled(&self, slot: usize, backend: &dyn Backend, batch: Batch) {
         let mut todo = vec![batch];
         while let Some(batch) = todo.pop() {
+            if let Some(reason) = self.why_halted() {
+                self.fail_batch(batch, &reason);
+                continue;
+            }
             match self.attempt(slot, backend, &batch) {
                 Attempts::Committed => batch.settle(None),
                 Attempts::Rejected { rows, detail } if batch.is_refused() => {

@@ -22,8 +22,8 @@ pub(super) enum Meaning {
     Unknown,
 }
 
-/// Beginnings of messages, and what they mean.
-const MESSAGES: [(&str, Meaning); 19] = [
+/// Messages, and what they mean. Some go on, after a colon or in brackets, with a name.
+const MESSAGES: [(&str, Meaning); 18] = [
     ("database is locked", Meaning::Passing("locked")),
     ("database table is locked", Meaning::Passing("locked")),
     ("database schema is locked", Meaning::Passing("locked")),
@@ -42,7 +42,6 @@ const MESSAGES: [(&str, Meaning); 19] = [
     ("file is not a database", Meaning::Broken),
     ("malformed database schema", Meaning::Broken),
     ("no such table", Meaning::Broken),
-    ("table ", Meaning::Broken),
 ];
 
 pub(super) fn meaning(error: &DieselError) -> Meaning {
@@ -55,8 +54,17 @@ pub(super) fn meaning(error: &DieselError) -> Meaning {
         _ => {}
     }
     let message = information.message();
-    let known = MESSAGES.iter().find(|(beginning, _)| message.starts_with(beginning));
+    if message.starts_with("table ") && message.contains(" has no column named ") {
+        return Meaning::Broken;
+    }
+    let known = MESSAGES.iter().find(|(known, _)| is_or_names(message, known));
     known.map_or(Meaning::Unknown, |(_, meaning)| *meaning)
+}
+
+/// Whether `message` is `known`, alone or with a name behind it. Not merely its beginning: a trigger's own words may
+/// begin in the same way.
+fn is_or_names(message: &str, known: &str) -> bool {
+    message.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with(": ") || rest.starts_with(" ("))
 }
 
 /// Classifies an error of a statement that is not about a single row: BEGIN, the ledger, COMMIT, a PRAGMA.
@@ -102,7 +110,10 @@ mod tests {
             (unknown(), "file is not a database", Broken),
             (unknown(), "no such table: events", Broken),
             (unknown(), "table events has no column named span_id", Broken),
+            (unknown(), "malformed database schema (events_ts)", Broken),
             (unknown(), "a trigger's own words", Unknown),
+            (unknown(), "table is closed", Unknown),
+            (unknown(), "interrupted by policy", Unknown),
         ] {
             assert_eq!(meaning(&error(kind, message)), expected, "{message}");
         }

@@ -1,0 +1,18 @@
+//! The promises of the design as tests, in one binary.
+//!
+//! `harness` has the faults and the paused clock, `conformance` is what every backend must do alone, `model` plays
+//! random programs against a pipeline, `promises` has one test for each promise, `sqlite` and `crash` do real harm to
+//! real files. `child` is what this binary does when a test starts it again as another process.
+
+mod conformance;
+mod harness;
+mod model;
+mod promises;
+mod runtimes;
+
+#[cfg(feature = "sqlite")]
+mod child;
+#[cfg(feature = "sqlite")]
+mod crash;
+#[cfg(feature = "sqlite")]
+mod sqlite;
