@@ -31,7 +31,7 @@ impl DatabaseUrl {
         })?;
         match scheme.split('+').next().unwrap_or_default().to_ascii_lowercase().as_str() {
             "memory" if rest.is_empty() => Ok(Self::Memory),
-            "memory" => Err(wrong("`memory:` takes nothing after the colon".into())),
+            "memory" => Err(wrong("`memory:` takes nothing after the colon; for a file write `sqlite:PATH`".into())),
             "sqlite" => sqlite(rest),
             "mysql" | "mariadb" | "postgres" | "postgresql" => Err(Error::new(
                 ErrorKind::Unsupported,
