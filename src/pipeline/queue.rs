@@ -148,7 +148,7 @@ impl Intake {
             None => Vec::new(),
             Some(lanes) => lanes.iter().map(|ranges| positions.missing_rows(rows, ranges)).collect(),
         };
-        let everything = std::iter::once(0..rows).collect();
+        let everything = SmallVec::from_iter(std::iter::once(0..rows));
         let for_lane = |lane: usize| if committed.is_some() { &missing[lane] } else { &everything };
         let shares = (0..self.lanes.len()).flat_map(for_lane).map(Range::len).sum();
         if shares == 0 {

@@ -1,7 +1,7 @@
 //! What each SQLite error means for the writer.
 //!
 //! diesel gives the message of `sqlite3_errmsg` and, for some constraints, a kind; the code is lost. SQLite's standard
-//! messages (`sqlite3ErrStr`, https://www.sqlite.org/rescode.html) are fixed, and the library is bundled, so the table
+//! messages (`sqlite3ErrStr`, <https://www.sqlite.org/rescode.html>) are fixed, and the library is bundled, so the table
 //! below goes by them. What is not in it came from a statement about a row (a trigger's `RAISE`, a constraint): see
 //! [`Meaning::Row`].
 

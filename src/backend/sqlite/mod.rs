@@ -10,7 +10,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -41,7 +40,7 @@ mod open;
 
 use checkpoint::Checkpointer;
 use lock::WriterLock;
-use open::{Access, connect};
+use open::{Access, Identity, connect, identity};
 
 /// Ledger entries after which the ledger is tidied up.
 const TIDY_AFTER: usize = 1024;
@@ -52,8 +51,8 @@ pub struct Sqlite {
     writer: Mutex<Writer>,
     _checkpointer: Checkpointer,
     path: PathBuf,
-    /// Device and inode: a file that is moved or deleted must not be written any more.
-    identity: (u64, u64),
+    /// A file that is moved or deleted must not be written any more.
+    identity: Identity,
     config: SqliteConfig,
     _lock: WriterLock,
 }
@@ -74,14 +73,14 @@ impl Sqlite {
     pub fn open(path: &Path, config: &SqliteConfig) -> Result<Self, Error> {
         let (path, lock, connection) = open::open(path, config)?;
         let system = |what: &str| Error::new(ErrorKind::System, format!("{what} {}", path.display()));
-        let metadata = std::fs::metadata(&path).map_err(|error| system("look at").because(error))?;
+        let identity = identity(&path).ok_or_else(|| system("look at"))?;
         let checkpointer =
-            Checkpointer::start(path.clone()).map_err(|error| system("start a thread for").because(error))?;
+            Checkpointer::start(path.clone(), identity).map_err(|error| system("start a thread for").because(error))?;
         let writer = Writer { connection: Some(connection), entries: 0, sources: BTreeSet::new() };
         Ok(Self {
             writer: Mutex::new(writer),
             _checkpointer: checkpointer,
-            identity: (metadata.dev(), metadata.ino()),
+            identity,
             path,
             config: config.clone(),
             _lock: lock,
@@ -99,12 +98,7 @@ impl Sqlite {
         writer: &mut Writer,
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, WriteError>,
     ) -> Result<T, WriteError> {
-        let present = std::fs::metadata(&self.path).map(|file| (file.dev(), file.ino()));
-        if present.as_ref().ok() != Some(&self.identity) {
-            let source =
-                format!("{} was moved or deleted; put it back, or restart to begin a new file", self.path.display());
-            return Err(WriteError::Transient { reason: "file_gone", source: source.into() });
-        }
+        self.check_present()?;
         let mut connection = match writer.connection.take() {
             Some(connection) => connection,
             None => self.reconnect().map_err(error::of_transaction)?,
@@ -114,6 +108,16 @@ impl Sqlite {
             writer.connection = Some(connection);
         }
         result
+    }
+
+    /// Finds out whether the path still names our file; another one that was put there is neither written nor read.
+    fn check_present(&self) -> Result<(), WriteError> {
+        if identity(&self.path) == Some(self.identity) {
+            return Ok(());
+        }
+        let source =
+            format!("{} was moved or deleted; put it back, or restart to begin a new file", self.path.display());
+        Err(WriteError::Transient { reason: "file_gone", source: source.into() })
     }
 
     fn reconnect(&self) -> Result<SqliteConnection, DieselError> {
@@ -159,6 +163,7 @@ impl Backend for Sqlite {
 
     fn ledger(&self, prefix: &str) -> Result<BTreeMap<String, Ranges>, WriteError> {
         use ingest_ledger::dsl;
+        self.check_present()?;
         let mut reader = connect(&self.path, Access::Read).map_err(error::of_transaction)?;
         let query = dsl::ingest_ledger.filter(dsl::source.ge(prefix)).order((dsl::source, dsl::first));
         let spans = query.select((dsl::source, dsl::first, dsl::last)).load_iter::<LedgerSpan, _>(&mut reader);

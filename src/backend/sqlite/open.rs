@@ -26,6 +26,14 @@ const SCHEMA_VERSION: i64 = 1;
 /// "FRBY", in `PRAGMA application_id`.
 const APPLICATION_ID: i64 = 0x4652_4259;
 
+/// Device and inode: which file a path names.
+pub(super) type Identity = (u64, u64);
+
+/// Returns which file `path` names, if it can be seen.
+pub(super) fn identity(path: &Path) -> Option<Identity> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {

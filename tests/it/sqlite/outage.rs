@@ -95,6 +95,8 @@ fn a_file_that_was_moved_is_not_written_and_when_it_is_put_back_its_rows_are() {
     assert_eq!(database.texts("SELECT msg FROM events ORDER BY id"), ["before", "meanwhile"]);
 }
 
+/// The writer refused to write to the other file, but the checkpointer, which opens its connection when there is first
+/// something to do, opened it, and applied the old file's log to it.
 #[test]
 fn a_file_that_was_replaced_by_another_is_not_written() {
     let (database, other) = (Database::new(), Database::new());
@@ -104,6 +106,9 @@ fn a_file_that_was_replaced_by_another_is_not_written() {
     fs::copy(other.path(), database.path()).unwrap();
     let receipt = pipeline.events().send_blocking(event("a")).unwrap();
     assert!(retrying(&pipeline).contains("moved or deleted"));
+    let long_enough = Some(Duration::from_millis(400));
+    eventually("checkpoints were due", || pipeline.status().lanes[0].writing_for > long_enough);
+    assert!(pipeline.replay::<forebay::Event>("file").is_err(), "nor is its ledger asked");
     let summary = pipeline.shutdown_blocking(Duration::from_millis(50));
     assert_eq!(summary.lanes[0].events.failed, 1);
     assert!(receipt.wait().is_err());
