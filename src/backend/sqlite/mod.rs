@@ -301,10 +301,12 @@ fn insert_chunks<R: Columns, const N: usize>(
 ) -> Result<usize, WriteError> {
     let (chunks, rest) = numbered.rows[from..].as_chunks::<N>();
     for (index, rows) in chunks.iter().enumerate() {
-        Insert::new(rows).execute(connection).map_err(|error| {
-            let start = from + index * N;
-            error::of_rows(error, numbered.numbers[start..start + N].to_vec())
-        })?;
+        let here = || numbered.numbers[from + index * N..][..N].to_vec();
+        let stored = Insert::new(rows).execute(connection).map_err(|error| error::of_rows(error, here()))?;
+        if stored != N {
+            let detail = format!("a trigger let the database store only {stored} of {N} rows");
+            return Err(WriteError::Rejected { rows: here(), detail });
+        }
     }
     Ok(numbered.rows.len() - from - rest.len())
 }

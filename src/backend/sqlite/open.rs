@@ -167,11 +167,25 @@ fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<(), Err
         );
         return Err(Error::new(ErrorKind::NotADatabase, why));
     }
+    if application == 0 && has_tables(connection).map_err(|error| unusable(path, error))? {
+        let why = format!(
+            "{} belongs to another program (it has tables that are not ours); use another file",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::NotADatabase, why));
+    }
     if version > SCHEMA_VERSION {
         let why = format!("{} has schema version {version}, this forebay knows {SCHEMA_VERSION}", path.display());
         return Err(Error::new(ErrorKind::NewerSchema, format!("{why}; use the forebay that made it, or a newer one")));
     }
     Ok(())
+}
+
+/// Returns whether the file has tables, but for the one that the migrations begin with.
+fn has_tables(connection: &mut SqliteConnection) -> Result<bool, DieselError> {
+    let tables = "SELECT count(*) AS number FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' \
+                  AND name <> '__diesel_schema_migrations'";
+    diesel::sql_query(tables).get_result::<Number>(connection).map(|count| count.number > 0)
 }
 
 fn check_wal(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
@@ -199,15 +213,16 @@ fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> 
     Ok(())
 }
 
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+}
+
 fn pragma_number(connection: &mut SqliteConnection, name: &str) -> Result<i64, DieselError> {
-    #[derive(QueryableByName)]
-    struct Number {
-        #[diesel(sql_type = BigInt)]
-        number: i64,
-    }
     // `name` is one of our own words, never input.
     let query = diesel::sql_query(format!("SELECT {name} AS number FROM pragma_{name}"));
-    query.get_result::<Number>(connection).map(|row| row.number)
+    query.get_result::<Number>(connection).map(|value| value.number)
 }
 
 fn not_writable(why: String) -> Error {

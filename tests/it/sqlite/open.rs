@@ -91,11 +91,15 @@ fn a_newer_schema_is_refused_and_left_alone() {
 
 #[test]
 fn another_programs_database_is_refused_and_left_alone() {
-    let database = Database::new();
-    database.execute("PRAGMA application_id = 7; CREATE TABLE theirs (x)");
-    let before = fs::read(database.path()).unwrap();
-    assert_says(&refused(&database), ErrorKind::NotADatabase, &["another program", "0x7"]);
-    assert_eq!(fs::read(database.path()).unwrap(), before);
+    for (theirs, word) in
+        [("PRAGMA application_id = 7; CREATE TABLE theirs (x)", "0x7"), ("CREATE TABLE events (x)", "not ours")]
+    {
+        let database = Database::new();
+        database.execute(theirs);
+        let before = fs::read(database.path()).unwrap();
+        assert_says(&refused(&database), ErrorKind::NotADatabase, &["another program", word]);
+        assert_eq!(fs::read(database.path()).unwrap(), before);
+    }
 }
 
 #[test]

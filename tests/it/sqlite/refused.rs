@@ -44,6 +44,23 @@ fn bad_rows_all_over_a_large_batch_are_set_aside_and_the_rest_is_stored_in_order
     assert_eq!(ledger, ["10000 12999 3000"], "refused rows are committed positions too");
 }
 
+/// A user had a trigger that skips rows with `RAISE(IGNORE)`. SQLite reports no error then, only fewer rows; they were
+/// counted as committed, their receipts said so, and they were nowhere.
+#[test]
+fn a_row_that_a_trigger_skips_without_a_word_is_set_aside_too() {
+    let database = Database::new();
+    database.create();
+    database
+        .execute("CREATE TRIGGER theirs BEFORE INSERT ON events WHEN NEW.msg = 'skip' BEGIN SELECT RAISE(IGNORE); END");
+    let pipeline = database.open();
+    let name = |row: usize| if row == 137 { "skip".to_owned() } else { row.to_string() };
+    let receipt = pipeline.events().send_many_blocking(events((0..250).map(name))).unwrap();
+    assert!(matches!(receipt.wait(), Err(ReceiptError::Rejected { rows: 1, .. })));
+    assert!(pipeline.shutdown_blocking(LONG).is_complete());
+    assert_eq!(database.number("SELECT count(*) FROM events"), 249);
+    assert_eq!(database.texts("SELECT json(row) ->> 'msg' FROM ingest_rejects"), ["skip"]);
+}
+
 #[test]
 fn a_batch_of_bad_rows_only_is_set_aside_whole() {
     let database = Database::new();
