@@ -103,7 +103,9 @@ impl Reading<'_> {
         let mut lines = LineReader::new(stream, self.options.max_row_bytes / 2);
         let (sensor, host) = (self.options.sensor.as_deref(), &*self.options.host);
         let mut chunk = Gathering::new(replay);
-        // Up to here everything is a row or belongs to one: blank lines count with the row after them.
+        // Up to here everything is a row or belongs to one. A row reaches from the end of the row before it to its own last
+        // character: line ends and blank lines count with the row after them, so that a last line without an end is the
+        // same row when its end has come.
         let mut covered = 0;
         loop {
             if self.observer.is_stopped() {
@@ -121,12 +123,13 @@ impl Reading<'_> {
             if line.bytes.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            if chunk.replay.committed().first_missing(line.start) >= line.end {
+            if chunk.replay.committed().contains(line.start) {
                 self.report.known += 1;
-                covered = line.end;
+                covered = chunk.replay.committed().first_missing(line.start).min(line.end);
                 chunk.send()?;
                 continue;
             }
+            let end = if line.is_cut { line.end } else { line.start + line.bytes.trim_ascii_end().len() as u64 };
             let defaults = Defaults { sensor, host, log_name, now: Timestamp::now() };
             let row = self.parse(&line, format, &defaults);
             if row.is_err() && !line.is_ended && !line.is_cut {
@@ -140,7 +143,6 @@ impl Reading<'_> {
                 let kept = if line.is_cut || malformed.reason == reason::TOO_LARGE { CUT_LINE } else { usize::MAX };
                 (Place::Line(line.number), malformed, line.bytes[..line.bytes.len().min(kept)].to_vec())
             });
-            let end = line.end;
             if !self.gather(&mut chunk, covered, end, row)? {
                 break;
             }
