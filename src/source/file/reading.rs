@@ -17,8 +17,10 @@ use crate::timestamp::Timestamp;
 /// Rows and bytes at which a chunk is sent.
 const CHUNK_ROWS: usize = 512;
 const CHUNK_BYTES: usize = 256 << 10;
-/// Bytes of a line that is too long, kept with its reject.
-const CUT_LINE: usize = 64 << 10;
+/// Bytes that are kept of a record that is set aside and does not fit into a row.
+const CUT_RECORD: usize = 64 << 10;
+/// Room for the words that say so.
+const MAX_NOTE: usize = 64;
 
 /// One file being read.
 pub(super) struct Reading<'a> {
@@ -37,7 +39,7 @@ impl Reading<'_> {
                 self.report.end = FileEnd::Stopped;
                 break;
             }
-            let (packet, row) = match reader.next_record() {
+            let (packet, place, fault, original) = match reader.next_record() {
                 Ok(None) => break,
                 Ok(Some(record)) if chunk.replay.committed().contains(record.packet) => {
                     self.report.known += 1;
@@ -45,14 +47,16 @@ impl Reading<'_> {
                     continue;
                 }
                 Ok(Some(record)) => {
-                    let (packet, offset) = (record.packet, record.offset);
-                    match record.into_capture(sensor) {
-                        Ok(capture) if capture.weight() <= self.options.max_row_bytes => (packet, Ok(capture)),
-                        Ok(capture) => (packet, Err((offset, too_large(capture.weight()), Vec::new()))),
-                        Err(invalid) => {
-                            (packet, Err((offset, malformed("invalid_row", invalid.to_string()), Vec::new())))
+                    let (packet, place, data) = (record.packet, Place::Offset(record.offset), record.data);
+                    let fault = match record.into_capture(sensor) {
+                        Ok(capture) if capture.weight() <= self.options.max_row_bytes => {
+                            self.observer.capture(&capture);
+                            if self.gather(&mut chunk, packet, packet + 1, Ok(capture))? { continue } else { break }
                         }
-                    }
+                        Ok(capture) => too_large(capture.weight()),
+                        Err(invalid) => malformed("invalid_row", invalid.to_string()),
+                    };
+                    (packet, place, fault, Original::whole(data))
                 }
                 Err(PcapError::Malformed { packet, .. }) if chunk.replay.committed().contains(packet) => {
                     self.report.known += 1;
@@ -64,10 +68,8 @@ impl Reading<'_> {
                         self.report.end =
                             FileEnd::Broken { reason: format!("nothing after byte {offset} can be read: {reason}") };
                     }
-                    (
-                        packet,
-                        Err((offset, malformed("malformed_packet", format!("at byte {offset}: {reason}")), Vec::new())),
-                    )
+                    let fault = malformed("malformed_packet", format!("at byte {offset}: {reason}"));
+                    (packet, Place::Offset(offset), fault, Original::whole(&[]))
                 }
                 Err(PcapError::Truncated { offset, .. }) => {
                     self.report.end = FileEnd::Incomplete { place: Place::Offset(offset) };
@@ -78,14 +80,7 @@ impl Reading<'_> {
                     break;
                 }
             };
-            let row = match row {
-                Ok(capture) => {
-                    self.observer.capture(&capture);
-                    Ok(capture)
-                }
-                Err((offset, malformed, raw)) => Err((Place::Offset(offset), malformed, raw)),
-            };
-            if !self.gather(&mut chunk, packet, packet + 1, row)? {
+            if !self.gather(&mut chunk, packet, packet + 1, Err((place, fault, original)))? {
                 break;
             }
         }
@@ -99,8 +94,7 @@ impl Reading<'_> {
         log_name: &str,
         replay: Replay<Event>,
     ) -> Result<(), FileError> {
-        // A row has its line twice, in `raw` and mostly in `fields`; so a longer line has no chance.
-        let mut lines = LineReader::new(stream, self.options.max_row_bytes / 2);
+        let mut lines = LineReader::new(stream, self.options.max_row_bytes);
         let (sensor, host) = (self.options.sensor.as_deref(), &*self.options.host);
         let mut chunk = Gathering::new(replay);
         // Up to here everything is a row or belongs to one. A row reaches from the end of the row before it to its own last
@@ -139,10 +133,9 @@ impl Reading<'_> {
             if let Ok(event) = &row {
                 self.observer.event(event);
             }
-            let row = row.map_err(|malformed| {
-                let kept = if line.is_cut || malformed.reason == reason::TOO_LARGE { CUT_LINE } else { usize::MAX };
-                (Place::Line(line.number), malformed, line.bytes[..line.bytes.len().min(kept)].to_vec())
-            });
+            let bytes = if line.is_cut { line.end - line.start } else { line.bytes.len() as u64 };
+            let original = Original { start: line.bytes, bytes };
+            let row = row.map_err(|malformed| (Place::Line(line.number), malformed, original));
             if !self.gather(&mut chunk, covered, end, row)? {
                 break;
             }
@@ -152,8 +145,12 @@ impl Reading<'_> {
     }
 
     fn parse(&self, line: &Line<'_>, format: Format, defaults: &Defaults<'_>) -> Result<Event, Malformed> {
-        if line.is_cut {
-            return Err(too_large(usize::try_from(line.end - line.start).unwrap_or(usize::MAX)));
+        // A row has its line twice, in `raw` and in its columns: a longer one has no chance, so it is not even parsed.
+        if line.is_cut || line.bytes.len() > self.options.max_row_bytes / 2 {
+            return Err(malformed(
+                reason::TOO_LARGE,
+                format!("a line of {} bytes makes a row above batch.max_bytes", line.end - line.start),
+            ));
         }
         let event = format.parse(line.bytes, defaults)?;
         if event.weight() <= self.options.max_row_bytes { Ok(event) } else { Err(too_large(event.weight())) }
@@ -165,25 +162,52 @@ impl Reading<'_> {
         chunk: &mut Gathering<T>,
         first: u64,
         end: u64,
-        row: Result<T, (Place, Malformed, Vec<u8>)>,
+        row: Result<T, (Place, Malformed, Original<'_>)>,
     ) -> Result<bool, FileError> {
         let row = match row {
             Ok(row) => {
                 self.report.rows += 1;
                 Row::Keep(row)
             }
-            Err((place, malformed, raw)) => {
+            Err((place, malformed, original)) => {
                 self.observer.malformed(place, &malformed);
                 if self.options.on_malformed == OnMalformed::Stop {
                     self.report.end = FileEnd::Stopped;
                     return Ok(false);
                 }
                 self.report.malformed += 1;
-                Row::Reject(Box::new(Reject::new(malformed.reason, malformed.detail, raw)))
+                Row::Reject(Box::new(original.reject::<T>(malformed, self.options.max_row_bytes)))
             }
         };
         chunk.push(first, end, row)?;
         Ok(true)
+    }
+}
+
+/// The bytes of a record that is set aside.
+struct Original<'a> {
+    /// The first ones, or all.
+    start: &'a [u8],
+    /// How many it has.
+    bytes: u64,
+}
+
+impl<'a> Original<'a> {
+    fn whole(bytes: &'a [u8]) -> Self {
+        Self { start: bytes, bytes: bytes.len() as u64 }
+    }
+
+    /// Keeps every byte if that comes to no more than a row may have; else the first ones, and says so.
+    fn reject<T: RowType>(&self, malformed: Malformed, max_bytes: usize) -> Reject {
+        let Malformed { reason, mut detail } = malformed;
+        let weight = |detail: &str, raw: &[u8]| Row::<T>::Reject(Box::new(Reject::new(reason, detail, raw))).weight();
+        if self.bytes == self.start.len() as u64 && weight(&detail, &[]) + self.start.len() <= max_bytes {
+            return Reject::new(reason, detail, self.start);
+        }
+        let room = max_bytes.saturating_sub(weight(&detail, &[]) + MAX_NOTE);
+        let kept = &self.start[..self.start.len().min(room).min(CUT_RECORD)];
+        detail.push_str(&format!("; its first {} bytes are kept", kept.len()));
+        Reject::new(reason, detail, kept)
     }
 }
 
