@@ -58,15 +58,15 @@ impl Reading<'_> {
                     };
                     (packet, place, fault, Original::whole(data))
                 }
-                Err(PcapError::Malformed { packet, .. }) if chunk.replay.committed().contains(packet) => {
-                    self.report.known += 1;
-                    chunk.send()?;
-                    continue;
-                }
                 Err(PcapError::Malformed { offset, packet, reason, rest }) => {
                     if rest == Rest::Lost {
                         self.report.end =
                             FileEnd::Broken { reason: format!("nothing after byte {offset} can be read: {reason}") };
+                    }
+                    if chunk.replay.committed().contains(packet) {
+                        self.report.known += 1;
+                        chunk.send()?;
+                        continue;
                     }
                     let fault = malformed("malformed_packet", format!("at byte {offset}: {reason}"));
                     (packet, Place::Offset(offset), fault, Original::whole(&[]))
