@@ -6,7 +6,8 @@
 //! for error messages; reading on without storing is some twenty times faster than storing.
 //!
 //! What cannot be read is set aside with its position, in the same way and transaction as a row. The last line of a file
-//! that has no line end and is no complete record is left alone: whoever writes the file may still be at it.
+//! that has no line end and is no complete record is left alone: whoever writes the file may still be at it. Of a pipe it
+//! is set aside, since nobody could read it again.
 //!
 //! Here is what a host says and is told; `beginning.rs` finds out what a stream holds, `reading.rs` reads it.
 
@@ -29,7 +30,7 @@ mod beginning;
 mod reading;
 
 use beginning::{HEAD, decompressed, read_head};
-use reading::Reading;
+use reading::{Growth, Reading};
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,7 +250,8 @@ impl SourceFile {
         let name = ledger_name(self.file.as_ref(), pipeline, options.repeat)?;
         let mut stream = decompressed(self.stream).map_err(FileError::Read)?;
         let head = read_head(&mut stream).map_err(FileError::Read)?;
-        let mut reading = Reading { options, observer, report: FileReport::new(None) };
+        let growth = if self.file.is_some() { Growth::Possible } else { Growth::Over };
+        let mut reading = Reading { options, observer, report: FileReport::new(None), growth };
         if head.is_empty() {
             return Ok(reading.report);
         }

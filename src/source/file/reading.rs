@@ -22,11 +22,21 @@ const CUT_RECORD: usize = 64 << 10;
 /// Room for the words that say so.
 const MAX_NOTE: usize = 64;
 
+/// Whether a last line without an end may get one some day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// A file: its writer may still be at it, so what is no complete record is left for the next time.
+    Possible,
+    /// A pipe that has ended: there is no next time.
+    Over,
+}
+
 /// One file being read.
 pub(super) struct Reading<'a> {
     pub(super) options: &'a FileOptions,
     pub(super) observer: &'a mut dyn Observer,
     pub(super) report: FileReport,
+    pub(super) growth: Growth,
 }
 
 impl Reading<'_> {
@@ -126,7 +136,7 @@ impl Reading<'_> {
             let end = if line.is_cut { line.end } else { line.start + line.bytes.trim_ascii_end().len() as u64 };
             let defaults = Defaults { sensor, host, log_name, now: Timestamp::now() };
             let row = self.parse(&line, format, &defaults);
-            if row.is_err() && !line.is_ended && !line.is_cut {
+            if row.is_err() && !line.is_ended && self.growth == Growth::Possible {
                 self.report.end = FileEnd::Incomplete { place: Place::Line(line.number) };
                 break;
             }
