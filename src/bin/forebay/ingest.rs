@@ -13,9 +13,7 @@ use std::time::{Duration, Instant};
 
 use forebay::pipeline::{LaneState, Pipeline};
 use forebay::source::Malformed;
-use forebay::source::file::{
-    FileEnd, FileError, FileOptions, FileReport, Observer, OnMalformed, Place, Repeat, SourceFile,
-};
+use forebay::source::file::{FileEnd, FileOptions, FileReport, Observer, OnMalformed, Place, Repeat, SourceFile};
 use forebay::{Capture, Config, DatabaseUrl, Error, ErrorKind, Event};
 use indicatif::ProgressBar;
 
@@ -213,8 +211,8 @@ impl Reader<'_> {
             }
         };
         match outcome {
+            Ok(report) if report.end == FileEnd::Closed => (Some(self.line(&report)), Reading::Closed),
             Ok(report) => (Some(self.line(&report)), Reading::GoesOn),
-            Err(FileError::Closed) => (Some(failed("not read to its end".into())), Reading::Closed),
             Err(error) => (Some(failed(error.to_string())), Reading::GoesOn),
         }
     }
@@ -230,6 +228,7 @@ impl Reader<'_> {
             }
             FileEnd::Broken { reason } => (Some(reason.clone()), false),
             FileEnd::Stopped => (Some("stopped early".to_owned()), false),
+            FileEnd::Closed => (Some("not read to its end".to_owned()), false),
             _ => (None, false),
         };
         FileLine {

@@ -13,13 +13,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::format::Format;
-use super::{Malformed, identity, pcap};
+use super::{Malformed, identity};
 use crate::capture::Capture;
 use crate::event::Event;
 use crate::pipeline::Pipeline;
@@ -29,7 +29,7 @@ use crate::timestamp::Timestamp;
 mod beginning;
 mod reading;
 
-use beginning::{HEAD, decompressed, read_head};
+use beginning::{BUFFER, Content, decompressed, look};
 use reading::{Growth, Reading};
 
 /// What a file holds.
@@ -127,7 +127,7 @@ pub trait Observer {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FileReport {
-    /// What it holds; `None` for an empty file.
+    /// What it holds; `None` for an empty file, and when it was stopped before that could be told.
     pub kind: Option<FileKind>,
     /// Records sent as rows.
     pub rows: u64,
@@ -157,9 +157,11 @@ pub enum FileEnd {
     },
     /// Because the observer or [`OnMalformed::Stop`] said so.
     Stopped,
+    /// Because the pipeline takes no more rows: its status tells why. The rows counted may not all have been taken.
+    Closed,
 }
 
-/// Why a file was not read at all, or not to its end.
+/// Why a file was not read at all.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FileError {
@@ -169,8 +171,8 @@ pub enum FileError {
     UnknownKind,
     /// It is no file of the kind that it was said to be.
     WrongKind(String),
-    /// The pipeline takes no more rows: its status tells why.
-    Closed,
+    /// It is a capture, and was said to be lines: read so, its packets' numbers would be mistaken for bytes.
+    IsCapture,
     /// The ledger cannot be read.
     Ledger(crate::error::Error),
 }
@@ -181,7 +183,7 @@ impl std::fmt::Display for FileError {
             Self::Read(error) => write!(f, "cannot be read: {error}"),
             Self::UnknownKind => f.write_str("is neither a capture nor lines of JSON; if it is, name it with --format"),
             Self::WrongKind(why) => f.write_str(why),
-            Self::Closed => f.write_str("the pipeline takes no more rows"),
+            Self::IsCapture => f.write_str("is a capture; read it as `pcap`, or leave the format to be told"),
             Self::Ledger(error) => write!(f, "{error}"),
         }
     }
@@ -240,33 +242,40 @@ impl SourceFile {
     /// Blocks while the pipeline has no room. When it returns the rows are sent, not yet committed: `Pipeline::flush`.
     ///
     /// # Errors
-    /// See [`FileError`]; what was read before the error has been sent.
+    /// See [`FileError`]; what is met later is in the report.
     pub fn ingest(
         self,
         pipeline: &Pipeline,
         options: &FileOptions,
         observer: &mut dyn Observer,
     ) -> Result<FileReport, FileError> {
-        let name = ledger_name(self.file.as_ref(), pipeline, options.repeat)?;
-        let mut stream = decompressed(self.stream).map_err(FileError::Read)?;
-        let head = read_head(&mut stream).map_err(FileError::Read)?;
         let growth = if self.file.is_some() { Growth::Possible } else { Growth::Over };
-        let mut reading = Reading { options, observer, report: FileReport::new(None), growth };
-        if head.is_empty() {
-            return Ok(reading.report);
-        }
-        let told =
-            if pcap::is_capture(&head) { Some(FileKind::Capture) } else { Format::detect(&head).map(FileKind::Lines) };
-        let kind = options.kind.or(told).ok_or(FileError::UnknownKind)?;
-        reading.report.kind = Some(kind);
-        let stream = Cursor::new(head).chain(stream);
-        match kind {
-            FileKind::Capture => reading.packets(stream, pipeline.replay(&name).map_err(FileError::Ledger)?),
-            FileKind::Lines(format) => {
-                let lines = BufReader::with_capacity(HEAD, stream);
-                reading.lines(lines, format, &self.log_name, pipeline.replay(&name).map_err(FileError::Ledger)?)
+        let name = ledger_name(self.file.as_ref(), pipeline, options.repeat)?;
+        let mut reading = Reading { options, observer, report: FileReport::new(), growth };
+        let beginning = match decompressed(self.stream).and_then(look) {
+            Ok(beginning) => beginning,
+            Err(_) if reading.observer.is_stopped() => {
+                reading.report.end = FileEnd::Stopped;
+                return Ok(reading.report);
             }
-        }?;
+            Err(error) => return Err(FileError::Read(error)),
+        };
+        let kind = match (beginning.content, options.kind) {
+            (None, _) => return Ok(reading.report),
+            (Some(Content::Known(FileKind::Capture)), Some(FileKind::Lines(_))) => return Err(FileError::IsCapture),
+            (_, Some(kind)) | (Some(Content::Known(kind)), None) => kind,
+            (Some(Content::Unknown), None) => return Err(FileError::UnknownKind),
+        };
+        reading.report.kind = Some(kind);
+        match kind {
+            FileKind::Capture => {
+                reading.packets(beginning.stream, pipeline.replay(&name).map_err(FileError::Ledger)?)?;
+            }
+            FileKind::Lines(format) => {
+                let lines = BufReader::with_capacity(BUFFER, beginning.stream);
+                reading.lines(lines, format, &self.log_name, pipeline.replay(&name).map_err(FileError::Ledger)?);
+            }
+        }
         Ok(reading.report)
     }
 }
@@ -283,8 +292,8 @@ fn ledger_name(file: Option<&File>, pipeline: &Pipeline, repeat: Repeat) -> Resu
 }
 
 impl FileReport {
-    fn new(kind: Option<FileKind>) -> Self {
-        Self { kind, rows: 0, known: 0, malformed: 0, end: FileEnd::Complete }
+    fn new() -> Self {
+        Self { kind: None, rows: 0, known: 0, malformed: 0, end: FileEnd::Complete }
     }
 }
 

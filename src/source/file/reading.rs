@@ -1,6 +1,6 @@
 //! Reads the records of one file and sends what the ledger lacks, in chunks without a gap.
 
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, Read};
 
 use super::super::Malformed;
 use super::super::format::{Defaults, Format, reason};
@@ -41,7 +41,18 @@ pub(super) struct Reading<'a> {
 
 impl Reading<'_> {
     pub(super) fn packets(&mut self, stream: impl Read, replay: Replay<Capture>) -> Result<(), FileError> {
-        let mut reader = PcapReader::open(stream).map_err(|error| FileError::WrongKind(error.to_string()))?;
+        let mut reader = match PcapReader::open(stream) {
+            Ok(reader) => reader,
+            Err(PcapError::Truncated { offset, .. }) => {
+                self.report.end = FileEnd::Incomplete { place: Place::Offset(offset) };
+                return Ok(());
+            }
+            Err(PcapError::Read { source, .. }) => {
+                self.report.end = self.failed(&source);
+                return Ok(());
+            }
+            Err(error) => return Err(FileError::WrongKind(error.to_string())),
+        };
         let sensor = self.options.sensor.as_deref().unwrap_or(&self.options.host);
         let mut chunk = Gathering::new(replay);
         loop {
@@ -53,15 +64,14 @@ impl Reading<'_> {
                 Ok(None) => break,
                 Ok(Some(record)) if chunk.replay.committed().contains(record.packet) => {
                     self.report.known += 1;
-                    chunk.send()?;
-                    continue;
+                    if self.send(&mut chunk) { continue } else { break }
                 }
                 Ok(Some(record)) => {
                     let (packet, place, data) = (record.packet, Place::Offset(record.offset), record.data);
                     let fault = match record.into_capture(sensor) {
                         Ok(capture) if capture.weight() <= self.options.max_row_bytes => {
                             self.observer.capture(&capture);
-                            if self.gather(&mut chunk, packet, packet + 1, Ok(capture))? { continue } else { break }
+                            if self.gather(&mut chunk, packet, packet + 1, Ok(capture)) { continue } else { break }
                         }
                         Ok(capture) => too_large(capture.weight()),
                         Err(invalid) => malformed("invalid_row", invalid.to_string()),
@@ -75,8 +85,7 @@ impl Reading<'_> {
                     }
                     if chunk.replay.committed().contains(packet) {
                         self.report.known += 1;
-                        chunk.send()?;
-                        continue;
+                        if self.send(&mut chunk) { continue } else { break }
                     }
                     let fault = malformed("malformed_packet", format!("at byte {offset}: {reason}"));
                     (packet, Place::Offset(offset), fault, Original::whole(&[]))
@@ -85,25 +94,24 @@ impl Reading<'_> {
                     self.report.end = FileEnd::Incomplete { place: Place::Offset(offset) };
                     break;
                 }
+                Err(PcapError::Read { source, .. }) => {
+                    self.report.end = self.failed(&source);
+                    break;
+                }
                 Err(error) => {
                     self.report.end = FileEnd::Broken { reason: error.to_string() };
                     break;
                 }
             };
-            if !self.gather(&mut chunk, packet, packet + 1, Err((place, fault, original)))? {
+            if !self.gather(&mut chunk, packet, packet + 1, Err((place, fault, original))) {
                 break;
             }
         }
-        chunk.send()
+        self.send(&mut chunk);
+        Ok(())
     }
 
-    pub(super) fn lines(
-        &mut self,
-        stream: impl BufRead,
-        format: Format,
-        log_name: &str,
-        replay: Replay<Event>,
-    ) -> Result<(), FileError> {
+    pub(super) fn lines(&mut self, stream: impl BufRead, format: Format, log_name: &str, replay: Replay<Event>) {
         let mut lines = LineReader::new(stream, self.options.max_row_bytes);
         let (sensor, host) = (self.options.sensor.as_deref(), &*self.options.host);
         let mut chunk = Gathering::new(replay);
@@ -120,7 +128,7 @@ impl Reading<'_> {
                 Ok(Some(line)) => line,
                 Ok(None) => break,
                 Err(error) => {
-                    self.report.end = FileEnd::Broken { reason: error.to_string() };
+                    self.report.end = self.failed(&error);
                     break;
                 }
             };
@@ -130,8 +138,7 @@ impl Reading<'_> {
             if chunk.replay.committed().contains(line.start) {
                 self.report.known += 1;
                 covered = chunk.replay.committed().first_missing(line.start).min(line.end);
-                chunk.send()?;
-                continue;
+                if self.send(&mut chunk) { continue } else { break }
             }
             let end = if line.is_cut { line.end } else { line.start + line.bytes.trim_ascii_end().len() as u64 };
             let defaults = Defaults { sensor, host, log_name, now: Timestamp::now() };
@@ -146,12 +153,17 @@ impl Reading<'_> {
             let bytes = if line.is_cut { line.end - line.start } else { line.bytes.len() as u64 };
             let original = Original { start: line.bytes, bytes };
             let row = row.map_err(|malformed| (Place::Line(line.number), malformed, original));
-            if !self.gather(&mut chunk, covered, end, row)? {
+            if !self.gather(&mut chunk, covered, end, row) {
                 break;
             }
             covered = end;
         }
-        chunk.send()
+        self.send(&mut chunk);
+    }
+
+    /// How the reading ends when the stream fails: a host may make it fail to end a wait for more.
+    fn failed(&self, error: &io::Error) -> FileEnd {
+        if self.observer.is_stopped() { FileEnd::Stopped } else { FileEnd::Broken { reason: error.to_string() } }
     }
 
     fn parse(&self, line: &Line<'_>, format: Format, defaults: &Defaults<'_>) -> Result<Event, Malformed> {
@@ -173,7 +185,7 @@ impl Reading<'_> {
         first: u64,
         end: u64,
         row: Result<T, (Place, Malformed, Original<'_>)>,
-    ) -> Result<bool, FileError> {
+    ) -> bool {
         let row = match row {
             Ok(row) => {
                 self.report.rows += 1;
@@ -183,14 +195,23 @@ impl Reading<'_> {
                 self.observer.malformed(place, &malformed);
                 if self.options.on_malformed == OnMalformed::Stop {
                     self.report.end = FileEnd::Stopped;
-                    return Ok(false);
+                    return false;
                 }
                 self.report.malformed += 1;
                 Row::Reject(Box::new(original.reject::<T>(malformed, self.options.max_row_bytes)))
             }
         };
-        chunk.push(first, end, row)?;
-        Ok(true)
+        chunk.push(first, end, row);
+        !chunk.is_full() || self.send(chunk)
+    }
+
+    /// Sends what is gathered; returns whether to go on.
+    fn send<T: RowType>(&mut self, chunk: &mut Gathering<T>) -> bool {
+        let is_sent = chunk.send();
+        if !is_sent {
+            self.report.end = FileEnd::Closed;
+        }
+        is_sent
     }
 }
 
@@ -243,23 +264,27 @@ impl<T: RowType> Gathering<T> {
         Self { replay, first: 0, ends: Vec::new(), rows: Vec::new(), bytes: 0 }
     }
 
-    fn push(&mut self, first: u64, end: u64, row: Row<T>) -> Result<(), FileError> {
+    fn push(&mut self, first: u64, end: u64, row: Row<T>) {
         if self.rows.is_empty() {
             self.first = first;
         }
         self.bytes += row.weight();
         self.ends.push(end);
         self.rows.push(row);
-        if self.rows.len() >= CHUNK_ROWS || self.bytes >= CHUNK_BYTES { self.send() } else { Ok(()) }
     }
 
-    fn send(&mut self) -> Result<(), FileError> {
+    fn is_full(&self) -> bool {
+        self.rows.len() >= CHUNK_ROWS || self.bytes >= CHUNK_BYTES
+    }
+
+    /// Sends the rows; returns whether the pipeline took them.
+    fn send(&mut self) -> bool {
         if self.rows.is_empty() {
-            return Ok(());
+            return true;
         }
         self.bytes = 0;
         let rows = ReplayRows::spanning(self.first, std::mem::take(&mut self.ends), std::mem::take(&mut self.rows));
         // No one waits for single answers: the caller flushes, and the ledger knows.
-        self.replay.send_blocking(rows).map(drop).map_err(|_| FileError::Closed)
+        self.replay.send_blocking(rows).is_ok()
     }
 }
