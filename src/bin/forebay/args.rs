@@ -37,8 +37,8 @@ Examples:
   zcat old.json.gz | forebay ingest --format eve -   from standard input
   forebay ingest --json eve.json | jq .rows          for machines
 
-A file lands once: after a crash the same command goes on where the last commit was, after completion it adds
-nothing, after an append only what is new. A copy is another file. Standard input cannot be told apart: what is
+A file lands once: after a crash the same command goes on where the last commit was, after completion it adds \
+nothing, after an append only what is new. A copy is another file. Standard input cannot be told apart: what is \
 piped twice lands twice.
 
 ",

@@ -1,6 +1,6 @@
 //! Reads the records of one file and sends what the ledger lacks, in chunks without a gap.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufReader, Read};
 
 use super::super::Malformed;
 use super::super::format::{Defaults, Format, reason};
@@ -111,7 +111,13 @@ impl Reading<'_> {
         Ok(())
     }
 
-    pub(super) fn lines(&mut self, stream: impl BufRead, format: Format, log_name: &str, replay: Replay<Event>) {
+    pub(super) fn lines(
+        &mut self,
+        stream: BufReader<impl Read>,
+        format: Format,
+        log_name: &str,
+        replay: Replay<Event>,
+    ) {
         let mut lines = LineReader::new(stream, self.options.max_row_bytes);
         let (sensor, host) = (self.options.sensor.as_deref(), &*self.options.host);
         let mut chunk = Gathering::new(replay);
@@ -157,6 +163,10 @@ impl Reading<'_> {
                 break;
             }
             covered = end;
+            // A pipe may be silent for long: what has come so far should not wait for it.
+            if self.growth == Growth::Over && lines.is_drained() && !self.send(&mut chunk) {
+                break;
+            }
         }
         self.send(&mut chunk);
     }
