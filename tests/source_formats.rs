@@ -1,7 +1,7 @@
 //! Log lines through the public API: whole sample files, hostile lines and generated ones.
 //!
 //! Every column is checked against a second, naive reading with `serde_json::Value`. The samples in `tests/data` are
-//! our own (see LOGS.md there). The folder of `FOREBAY_SHARED_DATA`, by default `../shared/data`, may hold logs of
+//! our own (see README.md there). The folder of `FOREBAY_SHARED_DATA`, by default `../shared/data`, may hold logs of
 //! public projects; where it is missing the test says so and passes.
 #![cfg(feature = "source")]
 

@@ -4,7 +4,9 @@
 //! to 4096, as many as there were when the file was first seen). Inode and birth survive a rename and an append, and no
 //! two files of one file system share them: not even a copy, and not a new file in a deleted one's inode. The first
 //! bytes tell a file that was emptied and filled anew (logrotate's `copytruncate`), or an inode that was reused on a
-//! file system that records no births.
+//! file system that records no births. Where the first bytes are the same again (a log that begins with a fixed line, seen
+//! when it held little more), a file shorter than what is committed of it was emptied: it gets a name of its own, with a
+//! count. Not told: one that was emptied, begins with the same line, and has outgrown its former self by the next run.
 //!
 //! Turned down: content alone (two sensors may well write the same short log, and both must land; and the first bytes
 //! of a file that is still short change with every append), the path (rotation renames files), the device number (it
@@ -35,22 +37,62 @@ pub fn ledger_prefix(file: &File) -> io::Result<String> {
     Ok(format!("file/{:x}-{born}-", metadata.ino()))
 }
 
-/// Returns the file's name in the ledger: one of `known` (what the ledger has for [`ledger_prefix`]) whose first bytes
+/// Returns the file's name in the ledger: the one of `known` (what the ledger has for [`ledger_prefix`]) whose first bytes
 /// are still there, or a new one.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn ledger_name(file: &File, prefix: &str, known: &BTreeMap<String, Ranges>) -> io::Result<String> {
-    let mut head = vec![0; usize::try_from(file.metadata()?.len().min(HEAD)).unwrap_or_default()];
+    let file_length = file.metadata()?.len();
+    let mut head = vec![0; usize::try_from(file_length.min(HEAD)).unwrap_or_default()];
     let length = read_at_most(file, &mut head)?;
     head.truncate(length);
-    let name = |length: usize| format!("{prefix}{length:x}-{:016x}", xxh3_64(&head[..length]));
-    let same = known.keys().find(|known| {
-        let length = known.strip_prefix(prefix).and_then(|rest| rest.split('-').next());
-        let length = length.and_then(|length| usize::from_str_radix(length, 16).ok());
-        length.is_some_and(|length| length <= head.len() && **known == name(length))
-    });
-    Ok(same.cloned().unwrap_or_else(|| name(head.len())))
+    // Positions are bytes of the lines, or fewer: numbers of packets. Those of compressed lines may lie beyond the end.
+    let is_compressed = head.starts_with(&[0x1f, 0x8b]);
+    let holds = |committed: &Ranges| is_compressed || committed.last().is_none_or(|last| last < file_length);
+    let alike = known.iter().filter_map(|(name, committed)| Some((Fingerprint::parse(name, prefix)?, committed)));
+    let alike: Vec<_> =
+        alike.filter(|(print, _)| *print == Fingerprint::of(&head, print.length, print.count)).collect();
+    // The latest: with more bytes than the others, or the highest count.
+    let latest = alike.iter().max_by_key(|(print, _)| (print.length, print.count));
+    let same = latest.filter(|(_, committed)| holds(committed));
+    let print = same.map_or_else(
+        || {
+            let taken = alike.iter().filter(|(print, _)| print.length == head.len()).map(|(print, _)| print.count + 1);
+            Fingerprint::of(&head, head.len(), taken.max().unwrap_or(1))
+        },
+        |(print, _)| *print,
+    );
+    Ok(print.name(prefix))
+}
+
+/// The part of a name that comes from the first bytes: `LENGTH-HASH`, from the second of the same on `LENGTH-HASH-COUNT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fingerprint {
+    length: usize,
+    hash: u64,
+    count: u32,
+}
+
+impl Fingerprint {
+    /// Of the first `length` bytes; a head that is shorter gives that of all it has, which is no equal.
+    fn of(head: &[u8], length: usize, count: u32) -> Self {
+        let bytes = head.get(..length).unwrap_or(head);
+        Self { length: bytes.len(), hash: xxh3_64(bytes), count }
+    }
+
+    fn parse(name: &str, prefix: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix(prefix)?.split('-');
+        let length = usize::from_str_radix(parts.next()?, 16).ok()?;
+        let hash = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let count = parts.next().map_or(Some(1), |count| count.parse().ok())?;
+        Some(Self { length, hash, count })
+    }
+
+    fn name(&self, prefix: &str) -> String {
+        let count = if self.count == 1 { String::new() } else { format!("-{}", self.count) };
+        format!("{prefix}{:x}-{:016x}{count}", self.length, self.hash)
+    }
 }
 
 fn read_at_most(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
@@ -91,6 +133,29 @@ mod tests {
         std::fs::rename(&a, &b).unwrap();
         assert_eq!(name(&b, &["file/0-0-1-0", &first]), first);
         assert_ne!(name(&b, &[]), first, "unknown to the ledger it gets the longer fingerprint");
+    }
+
+    /// A log that always begins with the same line was read while it was short, grew, and was emptied by `copytruncate`.
+    /// Its first bytes were all there again: what it held then was taken for what had been read before, and lost.
+    #[test]
+    fn a_file_that_is_emptied_and_begins_alike_has_another_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let a = dir.path().join("a");
+        append(&a, b"{\"log\":\"begins\"}\n");
+        let first = name(&a, &[]);
+        let name = |known: &[(&str, u64)]| {
+            let file = File::open(&a).unwrap();
+            let known =
+                known.iter().map(|(name, last)| (name.to_string(), [(0, *last)].into_iter().collect())).collect();
+            ledger_name(&file, &ledger_prefix(&file).unwrap(), &known).unwrap()
+        };
+        assert_eq!(name(&[(&first, 16)]), first);
+        let second = name(&[(&first, 9000)]);
+        assert_eq!(second, format!("{first}-2"), "shorter than what is committed");
+        append(&a, &[b'x'; 9000]);
+        assert_eq!(name(&[(&first, 9000), (&second, 16)]), second, "the second goes on, also when it is longer again");
+        let third = name(&[(&first, 9000), (&second, 9999)]);
+        assert!(third != second && third != first, "nor does a third fall back to the first: {third}");
     }
 
     #[test]

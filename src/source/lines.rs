@@ -1,6 +1,6 @@
 //! Cuts a stream into lines, with their numbers and their places in bytes, in bounded memory.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 /// Reads lines of any bytes; one that is longer than the limit is cut, and says so.
 pub struct LineReader<R> {
@@ -70,6 +70,13 @@ impl<R: BufRead> LineReader<R> {
                 return Ok((skipped, newline.is_some()));
             }
         }
+    }
+}
+
+impl<R: Read> LineReader<BufReader<R>> {
+    /// Returns whether the next line has yet to be read from the stream, which may take its time.
+    pub fn is_drained(&self) -> bool {
+        self.reader.buffer().is_empty()
     }
 }
 

@@ -15,24 +15,35 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
 
-const EXIT_CODES: &str = "\
+/// As text to put together: `concat!` takes no constants.
+macro_rules! exit_codes {
+    () => {
+        "\
 Exit codes:
   0    everything is in the database
   1    some records were set aside or could not be read; all others are in
   2    wrong usage or configuration; nothing was written
   3    the database could not be written; run the same command again, nothing doubles
-  130  stopped by Ctrl-C (143 by SIGTERM), after what had been read was committed";
+  130  stopped by Ctrl-C (143 by SIGTERM), after what had been read was committed"
+    };
+}
 
-const INGEST_EXAMPLES: &str = "\
+const EXIT_CODES: &str = exit_codes!();
+const INGEST_HELP: &str = concat!(
+    "\
 Examples:
   forebay ingest capture.pcapng eve.json.gz          into ./forebay.db
   forebay ingest --db sqlite:/var/lib/forebay/a.db --sensor tap-0 *.pcap
   zcat old.json.gz | forebay ingest --format eve -   from standard input
   forebay ingest --json eve.json | jq .rows          for machines
 
-A file lands once: after a crash the same command goes on where the last commit was, after completion it adds
-nothing, after an append only what is new. A copy is another file. Standard input cannot be told apart: what is
-piped twice lands twice.";
+A file lands once: after a crash the same command goes on where the last commit was, after completion it adds \
+nothing, after an append only what is new. A copy is another file. Standard input cannot be told apart: what is \
+piped twice lands twice.
+
+",
+    exit_codes!()
+);
 
 /// The write path of network sensors: captures and logs into SQL, batched, exactly once.
 #[derive(Debug, Parser)]
@@ -47,7 +58,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Bring capture files and logs into a database, each exactly once.
-    #[command(after_help = INGEST_EXAMPLES)]
+    #[command(after_help = INGEST_HELP)]
     Ingest(Ingest),
     /// Measure how fast rows go into a database, on this machine.
     Bench(crate::bench::Bench),
@@ -61,8 +72,8 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Common {
-    /// Settings file (TOML); flags and environment go before it.
-    #[arg(long, global = true, value_name = "FILE", env = "FOREBAY_CONFIG")]
+    /// Settings file (TOML); flags and environment go before it. [env: FOREBAY_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Log more to standard error: -v what happens, -vv every detail. FOREBAY_LOG filters by module.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -74,11 +85,11 @@ pub struct Ingest {
     /// Files to bring in: pcap, pcapng, EVE, Zeek, Cowrie or other JSON lines, plain or gzipped; `-` for standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Database to write to. Default: sqlite:forebay.db
-    #[arg(long, value_name = "URL", env = "FOREBAY_DB_URL", hide_env_values = true)]
+    /// Database to write to. Default: sqlite:forebay.db [env: FOREBAY_DB_URL]
+    #[arg(long, value_name = "URL")]
     pub db: Option<String>,
-    /// Sensor of every row. Default: the one that a record names, else this host's name.
-    #[arg(long, value_name = "NAME", env = "FOREBAY_SENSOR")]
+    /// Sensor of every row. Default: the one that a record names, else this host's name. [env: FOREBAY_SENSOR]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub sensor: Option<String>,
     /// What the files hold (pcap, eve, zeek, cowrie, ndjson). Default: told from their content.
     #[arg(long, value_name = "FORMAT")]
@@ -101,8 +112,8 @@ pub struct Ingest {
     /// Serve Prometheus metrics at this loopback address while running, like `127.0.0.1:9464`.
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
-    /// Most rows of a batch. Default: 8192
-    #[arg(long, value_name = "ROWS", env = "FOREBAY_BATCH_SIZE", help_heading = "Tuning")]
+    /// Most rows of a batch. Default: 8192 [env: FOREBAY_BATCH_SIZE]
+    #[arg(long, value_name = "ROWS", help_heading = "Tuning")]
     pub batch_size: Option<usize>,
     /// Most bytes of a batch, and so of one row. Default: 8 MiB
     #[arg(long, value_name = "SIZE", help_heading = "Tuning")]

@@ -6,17 +6,24 @@ mod args;
 mod bench;
 mod ingest;
 mod metrics;
+mod reader;
 mod report;
 mod settings;
 mod signals;
+mod stream;
+mod table;
 mod terminal;
+mod watch;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use args::{Cli, Command};
+use args::{Cli, Command, Common};
+use indicatif::ProgressBar;
+use ingest::Failure;
 use settings::Settings;
+use terminal::Teller;
 
 /// How the program ended; the numbers are in `--help`.
 pub enum Exit {
@@ -41,35 +48,43 @@ impl From<Exit> for ExitCode {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(&cli) {
-        Ok(exit) => exit.into(),
-        Err(message) => {
-            eprintln!("forebay: {message}");
-            Exit::Usage.into()
-        }
-    }
-}
-
-fn run(cli: &Cli) -> Result<Exit, String> {
-    match &cli.command {
-        Command::Bench(flags) => {
-            terminal::start_logging(cli.common.verbose, &indicatif::ProgressBar::hidden())?;
-            bench::run(flags)
-        }
+    let outcome = match &cli.command {
+        Command::Bench(flags) => bench(&cli.common, flags),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "forebay", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "forebay", &mut script);
+            terminal::print(&String::from_utf8_lossy(&script));
             Ok(Exit::Done)
         }
-        Command::Ingest(flags) => {
-            let total = flags.files.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
-            let bar = terminal::progress_bar(total, flags.quiet);
-            terminal::start_logging(cli.common.verbose, &bar)?;
-            let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-            let settings = Settings::gather(cli.common.config.as_deref(), environment)?;
-            let (listen, sensor) = (settings.metrics.listen, settings.sensor.clone());
-            let (config, url) = settings.for_ingest(flags)?;
-            let (listen, sensor) = (flags.metrics.or(listen), flags.sensor.clone().or(sensor));
-            Ok(ingest::run(flags, ingest::Plan { config, url, sensor, listen }, &bar))
-        }
-    }
+        Command::Ingest(flags) => ingest(&cli.common, flags),
+    };
+    outcome
+        .unwrap_or_else(|Failure { exit, message }| {
+            Teller(ProgressBar::hidden()).tell(&message);
+            exit
+        })
+        .into()
+}
+
+fn bench(common: &Common, flags: &bench::Bench) -> Result<Exit, Failure> {
+    let usage = |message| Failure { exit: Exit::Usage, message };
+    terminal::start_logging(common.verbose, &ProgressBar::hidden()).map_err(usage)?;
+    bench::run(flags).map_err(usage)
+}
+
+fn ingest(common: &Common, flags: &args::Ingest) -> Result<Exit, Failure> {
+    let usage = |message| Failure { exit: Exit::Usage, message };
+    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let file = common.config.clone().or_else(|| environment("FOREBAY_CONFIG").map(Into::into));
+    let settings = Settings::gather(file.as_deref(), environment).map_err(usage)?;
+    let listen = flags.metrics.or(settings.metrics.listen);
+    let sensor = flags.sensor.clone().or_else(|| settings.sensor.clone());
+    let (config, url) = settings.for_ingest(flags).map_err(usage)?;
+    let inputs = ingest::look_at(&flags.files)?;
+    let bar = terminal::progress_bar(inputs.iter().map(ingest::Input::length).sum(), flags.quiet);
+    let outcome = terminal::start_logging(common.verbose, &bar)
+        .map_err(usage)
+        .and_then(|()| ingest::run(flags, &inputs, ingest::Plan { config, url, sensor, listen }, &bar));
+    bar.finish_and_clear();
+    outcome
 }

@@ -53,7 +53,7 @@ pub struct Metrics {
 }
 
 impl Settings {
-    /// Reads the file, if one is named, and the environment; flags come later.
+    /// Reads the file, if one is named, and the environment, where an empty variable is none; flags come later.
     pub fn gather(file: Option<&Path>, environment: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let mut settings = match file {
             None => Self::default(),
@@ -63,11 +63,19 @@ impl Settings {
                 Self::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?
             }
         };
-        if let Some(wait) = environment("FOREBAY_BATCH_MAX_WAIT_MS") {
-            let ms = wait.parse().map_err(|_| "FOREBAY_BATCH_MAX_WAIT_MS is no number of milliseconds".to_owned())?;
-            settings.batch.max_wait = Duration::from_millis(ms);
+        if let Some(rows) = environment("FOREBAY_BATCH_SIZE") {
+            settings.batch.max_rows = number("FOREBAY_BATCH_SIZE", &rows, "rows")?;
         }
-        if let Some(url) = url_of_components(&environment)? {
+        if let Some(wait) = environment("FOREBAY_BATCH_MAX_WAIT_MS") {
+            settings.batch.max_wait =
+                Duration::from_millis(number("FOREBAY_BATCH_MAX_WAIT_MS", &wait, "milliseconds")?);
+        }
+        if let Some(sensor) = environment("FOREBAY_SENSOR") {
+            settings.sensor = Some(sensor);
+        }
+        if let Some(url) =
+            environment("FOREBAY_DB_URL").map_or_else(|| url_of_components(&environment), |url| Ok(Some(url)))?
+        {
             settings.database.url = Some(url);
         }
         Ok(settings)
@@ -106,17 +114,30 @@ impl Settings {
         config.buffer = self.buffer;
         config.retry = self.retry;
         config.sqlite = self.sqlite;
-        config.batch.max_rows = flags.batch_size.unwrap_or(config.batch.max_rows);
+        if let Some(rows) = flags.batch_size {
+            config.batch.max_rows = rows;
+            // Whoever names a large batch means it to find room.
+            for queue in [&mut config.buffer.events, &mut config.buffer.captures] {
+                queue.max_rows = queue.max_rows.max(rows);
+            }
+        }
         config.batch.max_bytes = flags.batch_bytes.unwrap_or(config.batch.max_bytes);
         config.buffer.max_bytes = flags.buffer.unwrap_or(config.buffer.max_bytes);
         config.sqlite.synchronous = flags.synchronous.unwrap_or(config.sqlite.synchronous);
         config.validate().map_err(|error| error.to_string())?;
+        if self.sensor.as_deref() == Some("") {
+            return Err("`sensor` is empty; name one, or leave it out".into());
+        }
         let url = flags.db.clone().or(self.database.url).unwrap_or_else(|| DEFAULT_URL.into());
         Ok((config, url))
     }
 }
 
-/// The database as deployments name it in parts; `FOREBAY_DB_URL` is read with the flags and goes before this.
+fn number<T: std::str::FromStr>(variable: &str, text: &str, unit: &str) -> Result<T, String> {
+    text.trim().parse().map_err(|_| format!("{variable} is no number of {unit}"))
+}
+
+/// The database as deployments name it in parts; `FOREBAY_DB_URL` goes before this.
 fn url_of_components(environment: &impl Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
     let name = environment("FOREBAY_DB_NAME");
     match environment("FOREBAY_DB_TYPE").as_deref() {
@@ -193,6 +214,7 @@ mod tests {
         let some = |name: &str| match name {
             "FOREBAY_DB_TYPE" => Some("sqlite".to_owned()),
             "FOREBAY_DB_NAME" => Some("env.db".to_owned()),
+            "FOREBAY_SENSOR" => Some("env".to_owned()),
             "FOREBAY_BATCH_MAX_WAIT_MS" => Some("9".to_owned()),
             _ => None,
         };

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks to stop, the second stops.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks to stop, the second stops.
 
 use std::io;
 use std::sync::Arc;
@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+use crate::terminal::Teller;
 
 /// Whether the program was asked to stop, and by which signal.
 #[derive(Debug, Default)]
@@ -31,11 +33,16 @@ impl Stop {
 
 /// Starts waiting for signals.
 ///
+/// Those that whoever started the program has set to be ignored stay so: `nohup`, and Ctrl-C for a job in the
+/// background of a script.
+///
 /// # Errors
 /// When the operating system refuses the handlers or the thread.
-pub fn watch() -> io::Result<Arc<Stop>> {
+pub fn watch(teller: Teller) -> io::Result<Arc<Stop>> {
     let stop = Arc::new(Stop::default());
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let ignored = ignored_signals();
+    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let mut signals = Signals::new(wanted)?;
     let seen = Arc::clone(&stop);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
@@ -44,8 +51,15 @@ pub fn watch() -> io::Result<Arc<Stop>> {
                 std::process::exit(128 + signal);
             }
             seen.set();
-            eprintln!("\nforebay: writing what was read; once more to stop at once");
+            teller.tell("writing what was read; once more to stop at once");
         }
     })?;
     Ok(stop)
+}
+
+/// Returns the set of ignored signals, bit 0 for signal 1; empty where `/proc` does not tell.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }

@@ -35,18 +35,44 @@ fn is_printable(character: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Makes the bar: on a terminal only, and not when told to be quiet.
-pub fn progress_bar(total_bytes: u64, quiet: bool) -> ProgressBar {
+/// Makes the bar: on a terminal only, and not when told to be quiet. `total_bytes` is `None` for a stream.
+pub fn progress_bar(total_bytes: Option<u64>, quiet: bool) -> ProgressBar {
     if quiet || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let template = "{spinner} {prefix} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left  {msg}";
-    let bar = ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::stderr_with_hz(8));
+    let template = match total_bytes {
+        Some(_) => "{spinner} {prefix} {wide_bar} {bytes}/{total_bytes} {eta} left  {msg}",
+        None => "{spinner} {prefix} {bytes} in {elapsed}  {wide_msg}",
+    };
+    let bar = ProgressBar::with_draw_target(total_bytes, ProgressDrawTarget::stderr_with_hz(8));
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
     }
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// Speaks to people on standard error, above the bar. Whatever is said is made harmless, and a closed terminal is no
+/// reason to end: nobody is left to be told.
+#[derive(Clone)]
+pub struct Teller(pub ProgressBar);
+
+impl Teller {
+    /// Writes one line.
+    pub fn tell(&self, line: &str) {
+        let line = format!("forebay: {}\n", Harmless(line, 4000));
+        self.0.suspend(|| {
+            // See above.
+            let _ = io::stderr().write_all(line.as_bytes());
+        });
+    }
+}
+
+/// Writes to standard output; that nobody reads it to its end is no fault.
+pub fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    // See above.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Writes log lines above the bar.
@@ -80,6 +106,25 @@ pub fn start_logging(verbose: u8, bar: &ProgressBar) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
+/// Returns how many columns a terminal takes to show the text.
+pub fn width(text: &str) -> usize {
+    unicode_width::UnicodeWidthStr::width(text)
+}
+
+/// Cuts a text to `most` columns at its front, where paths say least.
+pub fn tail(text: &str, most: usize) -> String {
+    if width(text) <= most {
+        return text.to_owned();
+    }
+    let mut kept = text;
+    while width(kept) >= most {
+        let mut characters = kept.chars();
+        characters.next();
+        kept = characters.as_str();
+    }
+    format!("…{kept}")
+}
+
 /// Writes a number with its thousands apart: `1,234,567`.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -102,6 +147,13 @@ mod tests {
         let shown = Harmless("a\u{1b}[31m\u{202e}ü\r\n\u{7f}\u{9b}z", 100).to_string();
         assert_eq!(shown, "a\\u{1b}[31m\\u{202e}ü\\u{d}\\u{a}\\u{7f}\\u{9b}z");
         assert_eq!(Harmless("abcdef", 3).to_string(), "abc…");
+    }
+
+    #[test]
+    fn wide_characters_count_for_what_they_take() {
+        assert_eq!([width("a\u{301}"), width("日本")], [1, 4]);
+        assert_eq!(tail("logs/日本.json", 9), "…本.json");
+        assert_eq!(tail("eve.json", 8), "eve.json");
     }
 
     #[test]

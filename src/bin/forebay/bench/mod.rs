@@ -20,7 +20,7 @@ use forebay::{Config, DatabaseUrl};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::terminal::thousands;
+use crate::terminal::{self, Teller, thousands};
 use crate::{Exit, signals};
 use latency::Percentiles;
 use load::{Load, Outcome};
@@ -88,7 +88,7 @@ pub struct Bench {
 
 /// Runs the command.
 pub fn run(flags: &Bench) -> Result<Exit, String> {
-    let stop = signals::watch().map_err(|error| format!("watch for signals: {error}"))?;
+    let stop = signals::watch(Teller(ProgressBar::hidden())).map_err(|error| format!("watch for signals: {error}"))?;
     let base = base(flags)?;
     let loads = if flags.compare.is_empty() {
         vec![base]
@@ -116,9 +116,9 @@ pub fn run(flags: &Bench) -> Result<Exit, String> {
         plot::draw(path, &medians)?;
     }
     if flags.json {
-        println!("{}", to_json(&medians, &loads));
+        terminal::print(&format!("{}\n", to_json(&medians, &loads)));
     } else {
-        print!("{}", to_text(&medians, &loads, rounds));
+        terminal::print(&to_text(&medians, &loads, rounds));
     }
     Ok(if complete { Exit::Done } else { Exit::NotWritten })
 }

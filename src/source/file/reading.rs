@@ -1,0 +1,300 @@
+//! Reads the records of one file and sends what the ledger lacks, in chunks without a gap.
+
+use std::io::{self, BufReader, Read};
+
+use super::super::Malformed;
+use super::super::format::{Defaults, Format, reason};
+use super::super::lines::{Line, LineReader};
+use super::super::pcap::{PcapError, PcapReader, Rest};
+use super::{FileEnd, FileError, FileOptions, FileReport, Observer, OnMalformed, Place};
+use crate::capture::Capture;
+use crate::chunk::{Row, RowType};
+use crate::event::Event;
+use crate::pipeline::{Replay, ReplayRows};
+use crate::reject::Reject;
+use crate::timestamp::Timestamp;
+
+/// Rows and bytes at which a chunk is sent.
+const CHUNK_ROWS: usize = 512;
+const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes that are kept of a record that is set aside and does not fit into a row.
+const CUT_RECORD: usize = 64 << 10;
+/// Room for the words that say so.
+const MAX_NOTE: usize = 64;
+
+/// Whether a last line without an end may get one some day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// A file: its writer may still be at it, so what is no complete record is left for the next time.
+    Possible,
+    /// A pipe that has ended: there is no next time.
+    Over,
+}
+
+/// One file being read.
+pub(super) struct Reading<'a> {
+    pub(super) options: &'a FileOptions,
+    pub(super) observer: &'a mut dyn Observer,
+    pub(super) report: FileReport,
+    pub(super) growth: Growth,
+}
+
+impl Reading<'_> {
+    pub(super) fn packets(&mut self, stream: impl Read, replay: Replay<Capture>) -> Result<(), FileError> {
+        let mut reader = match PcapReader::open(stream) {
+            Ok(reader) => reader,
+            Err(PcapError::Truncated { offset, .. }) => {
+                self.report.end = FileEnd::Incomplete { place: Place::Offset(offset) };
+                return Ok(());
+            }
+            Err(PcapError::Read { source, .. }) => {
+                self.report.end = self.failed(&source);
+                return Ok(());
+            }
+            Err(error) => return Err(FileError::WrongKind(error.to_string())),
+        };
+        let sensor = self.options.sensor.as_deref().unwrap_or(&self.options.host);
+        let mut chunk = Gathering::new(replay);
+        loop {
+            if self.observer.is_stopped() {
+                self.report.end = FileEnd::Stopped;
+                break;
+            }
+            let (packet, place, fault, original) = match reader.next_record() {
+                Ok(None) => break,
+                Ok(Some(record)) if chunk.replay.committed().contains(record.packet) => {
+                    self.report.known += 1;
+                    if self.send(&mut chunk) { continue } else { break }
+                }
+                Ok(Some(record)) => {
+                    let (packet, place, data) = (record.packet, Place::Offset(record.offset), record.data);
+                    let fault = match record.into_capture(sensor) {
+                        Ok(capture) if capture.weight() <= self.options.max_row_bytes => {
+                            self.observer.capture(&capture);
+                            if self.gather(&mut chunk, packet, packet + 1, Ok(capture)) { continue } else { break }
+                        }
+                        Ok(capture) => too_large(capture.weight()),
+                        Err(invalid) => malformed("invalid_row", invalid.to_string()),
+                    };
+                    (packet, place, fault, Original::whole(data))
+                }
+                Err(PcapError::Malformed { offset, packet, reason, rest }) => {
+                    if rest == Rest::Lost {
+                        self.report.end =
+                            FileEnd::Broken { reason: format!("nothing after byte {offset} can be read: {reason}") };
+                    }
+                    if chunk.replay.committed().contains(packet) {
+                        self.report.known += 1;
+                        if self.send(&mut chunk) { continue } else { break }
+                    }
+                    let fault = malformed("malformed_packet", format!("at byte {offset}: {reason}"));
+                    (packet, Place::Offset(offset), fault, Original::whole(&[]))
+                }
+                Err(PcapError::Truncated { offset, .. }) => {
+                    self.report.end = FileEnd::Incomplete { place: Place::Offset(offset) };
+                    break;
+                }
+                Err(PcapError::Read { source, .. }) => {
+                    self.report.end = self.failed(&source);
+                    break;
+                }
+                Err(error) => {
+                    self.report.end = FileEnd::Broken { reason: error.to_string() };
+                    break;
+                }
+            };
+            if !self.gather(&mut chunk, packet, packet + 1, Err((place, fault, original))) {
+                break;
+            }
+        }
+        self.send(&mut chunk);
+        Ok(())
+    }
+
+    pub(super) fn lines(
+        &mut self,
+        stream: BufReader<impl Read>,
+        format: Format,
+        log_name: &str,
+        replay: Replay<Event>,
+    ) {
+        let mut lines = LineReader::new(stream, self.options.max_row_bytes);
+        let (sensor, host) = (self.options.sensor.as_deref(), &*self.options.host);
+        let mut chunk = Gathering::new(replay);
+        // Up to here everything is a row or belongs to one. A row reaches from the end of the row before it to its own last
+        // character: line ends and blank lines count with the row after them, so that a last line without an end is the
+        // same row when its end has come.
+        let mut covered = 0;
+        loop {
+            if self.observer.is_stopped() {
+                self.report.end = FileEnd::Stopped;
+                break;
+            }
+            let line = match lines.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                Err(error) => {
+                    self.report.end = self.failed(&error);
+                    break;
+                }
+            };
+            if line.bytes.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            if chunk.replay.committed().contains(line.start) {
+                self.report.known += 1;
+                covered = chunk.replay.committed().first_missing(line.start).min(line.end);
+                if self.send(&mut chunk) { continue } else { break }
+            }
+            let end = if line.is_cut { line.end } else { line.start + line.bytes.trim_ascii_end().len() as u64 };
+            let defaults = Defaults { sensor, host, log_name, now: Timestamp::now() };
+            let row = self.parse(&line, format, &defaults);
+            if row.is_err() && !line.is_ended && self.growth == Growth::Possible {
+                self.report.end = FileEnd::Incomplete { place: Place::Line(line.number) };
+                break;
+            }
+            if let Ok(event) = &row {
+                self.observer.event(event);
+            }
+            let bytes = if line.is_cut { line.end - line.start } else { line.bytes.len() as u64 };
+            let original = Original { start: line.bytes, bytes };
+            let row = row.map_err(|malformed| (Place::Line(line.number), malformed, original));
+            if !self.gather(&mut chunk, covered, end, row) {
+                break;
+            }
+            covered = end;
+            // A pipe may be silent for long: what has come so far should not wait for it.
+            if self.growth == Growth::Over && lines.is_drained() && !self.send(&mut chunk) {
+                break;
+            }
+        }
+        self.send(&mut chunk);
+    }
+
+    /// How the reading ends when the stream fails: a host may make it fail to end a wait for more.
+    fn failed(&self, error: &io::Error) -> FileEnd {
+        if self.observer.is_stopped() { FileEnd::Stopped } else { FileEnd::Broken { reason: error.to_string() } }
+    }
+
+    fn parse(&self, line: &Line<'_>, format: Format, defaults: &Defaults<'_>) -> Result<Event, Malformed> {
+        // A row has its line twice, in `raw` and in its columns: a longer one has no chance, so it is not even parsed.
+        if line.is_cut || line.bytes.len() > self.options.max_row_bytes / 2 {
+            return Err(malformed(
+                reason::TOO_LARGE,
+                format!("a line of {} bytes makes a row above batch.max_bytes", line.end - line.start),
+            ));
+        }
+        let event = format.parse(line.bytes, defaults)?;
+        if event.weight() <= self.options.max_row_bytes { Ok(event) } else { Err(too_large(event.weight())) }
+    }
+
+    /// Adds a record that reaches from `first` up to `end` to the chunk; returns whether to go on.
+    fn gather<T: RowType>(
+        &mut self,
+        chunk: &mut Gathering<T>,
+        first: u64,
+        end: u64,
+        row: Result<T, (Place, Malformed, Original<'_>)>,
+    ) -> bool {
+        let row = match row {
+            Ok(row) => {
+                self.report.rows += 1;
+                Row::Keep(row)
+            }
+            Err((place, malformed, original)) => {
+                self.observer.malformed(place, &malformed);
+                if self.options.on_malformed == OnMalformed::Stop {
+                    self.report.end = FileEnd::Stopped;
+                    return false;
+                }
+                self.report.malformed += 1;
+                Row::Reject(Box::new(original.reject::<T>(malformed, self.options.max_row_bytes)))
+            }
+        };
+        chunk.push(first, end, row);
+        !chunk.is_full() || self.send(chunk)
+    }
+
+    /// Sends what is gathered; returns whether to go on.
+    fn send<T: RowType>(&mut self, chunk: &mut Gathering<T>) -> bool {
+        let is_sent = chunk.send();
+        if !is_sent {
+            self.report.end = FileEnd::Closed;
+        }
+        is_sent
+    }
+}
+
+/// The bytes of a record that is set aside.
+struct Original<'a> {
+    /// The first ones, or all.
+    start: &'a [u8],
+    /// How many it has.
+    bytes: u64,
+}
+
+impl<'a> Original<'a> {
+    fn whole(bytes: &'a [u8]) -> Self {
+        Self { start: bytes, bytes: bytes.len() as u64 }
+    }
+
+    /// Keeps every byte if that comes to no more than a row may have; else the first ones, and says so.
+    fn reject<T: RowType>(&self, malformed: Malformed, max_bytes: usize) -> Reject {
+        let Malformed { reason, mut detail } = malformed;
+        let weight = |detail: &str, raw: &[u8]| Row::<T>::Reject(Box::new(Reject::new(reason, detail, raw))).weight();
+        if self.bytes == self.start.len() as u64 && weight(&detail, &[]) + self.start.len() <= max_bytes {
+            return Reject::new(reason, detail, self.start);
+        }
+        let room = max_bytes.saturating_sub(weight(&detail, &[]) + MAX_NOTE);
+        let kept = &self.start[..self.start.len().min(room).min(CUT_RECORD)];
+        detail.push_str(&format!("; its first {} bytes are kept", kept.len()));
+        Reject::new(reason, detail, kept)
+    }
+}
+
+fn malformed(reason: &'static str, detail: String) -> Malformed {
+    Malformed { reason, detail }
+}
+
+fn too_large(bytes: usize) -> Malformed {
+    malformed(reason::TOO_LARGE, format!("the record comes to {bytes} bytes, more than batch.max_bytes"))
+}
+
+/// Rows that are gathered into a chunk; those of a chunk follow each other without a gap.
+struct Gathering<T: RowType> {
+    replay: Replay<T>,
+    first: u64,
+    ends: Vec<u64>,
+    rows: Vec<Row<T>>,
+    bytes: usize,
+}
+
+impl<T: RowType> Gathering<T> {
+    fn new(replay: Replay<T>) -> Self {
+        Self { replay, first: 0, ends: Vec::new(), rows: Vec::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, first: u64, end: u64, row: Row<T>) {
+        if self.rows.is_empty() {
+            self.first = first;
+        }
+        self.bytes += row.weight();
+        self.ends.push(end);
+        self.rows.push(row);
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows.len() >= CHUNK_ROWS || self.bytes >= CHUNK_BYTES
+    }
+
+    /// Sends the rows; returns whether the pipeline took them.
+    fn send(&mut self) -> bool {
+        if self.rows.is_empty() {
+            return true;
+        }
+        self.bytes = 0;
+        let rows = ReplayRows::spanning(self.first, std::mem::take(&mut self.ends), std::mem::take(&mut self.rows));
+        // No one waits for single answers: the caller flushes, and the ledger knows.
+        self.replay.send_blocking(rows).is_ok()
+    }
+}
