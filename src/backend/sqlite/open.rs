@@ -59,6 +59,7 @@ pub(super) fn open(path: &Path, config: &SqliteConfig) -> Result<(PathBuf, Write
     create(&path)?;
     let mut connection = connect(&path, Access::Write).map_err(|error| unusable(&path, error))?;
     check_owner(&mut connection, &path)?;
+    prepare(&mut connection).map_err(|error| unusable(&path, error))?;
     configure(&mut connection, config).map_err(|error| unusable(&path, error))?;
     check_wal(&mut connection, &path)?;
     migrate(&mut connection, &path)?;
@@ -78,6 +79,15 @@ pub(super) fn connect(path: &Path, access: Access) -> Result<SqliteConnection, D
     Ok(connection)
 }
 
+/// Sets what a file without tables must know from the start: that space can be given back later. Not in a file that has
+/// them: there it would do nothing, and wait for whoever holds the write lock.
+fn prepare(connection: &mut SqliteConnection) -> Result<(), DieselError> {
+    if pragma_number(connection, "user_version")? == 0 {
+        connection.batch_execute("PRAGMA auto_vacuum=INCREMENTAL")?;
+    }
+    Ok(())
+}
+
 /// Sets what a writing connection needs; to be repeated on every new one.
 pub(super) fn configure(connection: &mut SqliteConnection, config: &SqliteConfig) -> Result<(), DieselError> {
     let synchronous = match config.synchronous {
@@ -85,9 +95,8 @@ pub(super) fn configure(connection: &mut SqliteConnection, config: &SqliteConfig
         Synchronous::Full => "FULL",
     };
     let (busy, cache) = (config.busy_timeout.as_millis(), config.cache.0 >> 10);
-    // `auto_vacuum` takes effect only in a file that has no table yet; there it lets space be given back later.
     connection.batch_execute(&format!(
-        "PRAGMA busy_timeout={busy}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; \
+        "PRAGMA busy_timeout={busy}; PRAGMA journal_mode=WAL; \
          PRAGMA synchronous={synchronous}; PRAGMA cache_size=-{cache}; PRAGMA wal_autocheckpoint=16384; \
          PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY;"
     ))
