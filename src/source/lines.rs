@@ -74,9 +74,9 @@ impl<R: BufRead> LineReader<R> {
 }
 
 impl<R: Read> LineReader<BufReader<R>> {
-    /// Returns whether the next line has yet to be read from the stream, which may take its time.
+    /// Returns whether the end of the next line has yet to be read from the stream, which may take its time.
     pub fn is_drained(&self) -> bool {
-        self.reader.buffer().is_empty()
+        !self.reader.buffer().contains(&b'\n')
     }
 }
 
