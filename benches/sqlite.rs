@@ -1,0 +1,264 @@
+//! How close our SQLite writer, and the whole pipeline with it, come to the C API: `cargo bench --bench sqlite`.
+//!
+//! All contenders of a setting take turns, round after round, each with a fresh file; a figure is the median of its
+//! rounds. A background load meets all of them alike. Processor time is that of the whole process, per row, in the
+//! best round: it is steadier than the clock on a busy machine, and shows what threads cost beside the writer.
+
+mod raw;
+mod sample;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use forebay::backend::Backend;
+use forebay::backend::sqlite::Sqlite;
+use forebay::config::Config;
+use forebay::{Batch, Event, Pipeline, Row};
+use sample::{Line, machine, median};
+
+const HELP: &str = "\
+Measures inserts into SQLite: the C API, our writer alone, the whole pipeline.
+
+  cargo bench --bench sqlite -- [options]
+
+  --rows N           rows of each run [200000]
+  --rounds N         runs of each contender; their median counts [5]
+  --quick            60,000 rows, 3 rounds
+  --indexes LIST     of none,two,schema [all]
+  --batches LIST     rows per transaction [100,1000,8192]
+  --only LIST        contenders whose names contain one of these words, like `C,writer,8 send`
+  --dir PATH         where the files are written [the target directory]
+
+`two` are (src_ip, ts) and (sensor, ts); `schema` has (ts) as well. A `built` pipeline builds its rows (one allocation,
+a check of their JSON) within the measured time; the others send rows that are built already. In `send_many` a chunk
+has 64 rows. The ratios are to the best C and to the writer alone, of rows per second.
+";
+
+/// Indexes to leave out of the schema's, by the setting's name.
+const INDEXES: [(&str, &[&str]); 3] =
+    [("none", &["events_ts", "events_src_ip_ts", "events_sensor_ts"]), ("two", &["events_ts"]), ("schema", &[])];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Contender {
+    C { per_statement: usize },
+    Writer,
+    Pipeline { producers: usize, chunk: usize, built: Rows },
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Rows {
+    Before,
+    Within,
+}
+
+impl Contender {
+    fn all() -> Vec<Self> {
+        let mut all: Vec<_> = [1, 32, 100].map(|per_statement| Self::C { per_statement }).into();
+        all.push(Self::Writer);
+        for built in [Rows::Before, Rows::Within] {
+            for chunk in [1, 64] {
+                all.extend([1, 2, 8].map(|producers| Self::Pipeline { producers, chunk, built }));
+            }
+        }
+        all
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::C { per_statement } => format!("C {per_statement}/statement"),
+            Self::Writer => "writer alone".into(),
+            Self::Pipeline { producers, chunk, built } => {
+                let built = if built == Rows::Within { " built" } else { "" };
+                let call = if chunk == 1 { "send" } else { "send_many" };
+                format!("{producers} {call}{built}")
+            }
+        }
+    }
+}
+
+struct Settings {
+    rows: usize,
+    rounds: usize,
+    indexes: Vec<&'static str>,
+    batches: Vec<usize>,
+    only: Vec<String>,
+    dir: PathBuf,
+}
+
+/// What one run took.
+struct Run {
+    clock: Duration,
+    processor: Duration,
+}
+
+fn main() {
+    let settings = settings();
+    let lines = sample::lines(settings.rows);
+    let bytes = lines.iter().map(Line::bytes).sum::<usize>() / lines.len();
+    println!("{}", machine());
+    println!(
+        "{} rows of {bytes} bytes a run, median of {} rounds, in {}",
+        settings.rows,
+        settings.rounds,
+        settings.dir.display()
+    );
+    for (indexes, dropped) in INDEXES.iter().filter(|(name, _)| settings.indexes.contains(name)) {
+        for batch in &settings.batches {
+            compare(&settings, &lines, (indexes, dropped), *batch);
+        }
+    }
+}
+
+fn compare(settings: &Settings, lines: &[Line], (indexes, dropped): (&str, &[&str]), batch: usize) {
+    let wanted = |name: &str| settings.only.is_empty() || settings.only.iter().any(|word| name.contains(word.as_str()));
+    let contenders: Vec<_> = Contender::all().into_iter().filter(|one| wanted(&one.name())).collect();
+    let mut runs: Vec<Vec<Run>> = contenders.iter().map(|_| Vec::new()).collect();
+    for round in 0..settings.rounds {
+        // Every other round backwards, so that nobody always follows the same neighbour.
+        let mut order: Vec<usize> = (0..contenders.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for index in order {
+            let dir = tempfile::tempdir_in(&settings.dir).expect("a directory for the run");
+            let path = dir.path().join("bench.db");
+            create(&path, dropped);
+            runs[index].push(run(contenders[index], &path, lines, batch));
+            let count = count(&path);
+            assert_eq!(count, lines.len(), "{} has lost or doubled rows", contenders[index].name());
+        }
+    }
+    let rate =
+        |runs: &[Run]| median(&runs.iter().map(|run| lines.len() as f64 / run.clock.as_secs_f64()).collect::<Vec<_>>());
+    let rates: Vec<f64> = runs.iter().map(|runs| rate(runs)).collect();
+    let best = |is: fn(&Contender) -> bool| {
+        contenders.iter().zip(&rates).filter(|(one, _)| is(one)).map(|(_, rate)| *rate).reduce(f64::max)
+    };
+    let ratio = |rate: f64, to: Option<f64>| to.map_or("-".into(), |to| format!("{:.2}", rate / to));
+    let best_c = best(|one| matches!(one, Contender::C { .. }));
+    let writer = best(|one| *one == Contender::Writer);
+    println!("\nindexes: {indexes}, batches of {batch}");
+    println!("{:<22} {:>9} {:>8} {:>8} {:>11}", "", "rows/s", "/ C", "/ writer", "CPU us/row");
+    for ((contender, runs), rate) in contenders.iter().zip(&runs).zip(rates) {
+        let processor = runs.iter().map(|run| run.processor).min().unwrap_or_default();
+        let per_row = processor.as_secs_f64() * 1e6 / lines.len() as f64;
+        let (to_c, to_writer) = (ratio(rate, best_c), ratio(rate, writer));
+        println!("{:<22} {rate:>9.0} {to_c:>8} {to_writer:>8} {per_row:>11.2}", contender.name());
+    }
+}
+
+/// Makes the file with our own tables, and takes indexes away.
+fn create(path: &Path, dropped: &[&str]) {
+    drop(Sqlite::open(path, &Config::default().sqlite).expect("a new database"));
+    let connection = raw::Connection::open(path);
+    for index in dropped {
+        connection.execute(&format!("DROP INDEX {index}"));
+    }
+}
+
+fn count(path: &Path) -> usize {
+    raw::Connection::open(path).count("SELECT count(*) FROM events")
+}
+
+fn run(contender: Contender, path: &Path, lines: &[Line], batch: usize) -> Run {
+    match contender {
+        Contender::C { per_statement } => raw::insert(path, lines, batch, per_statement),
+        Contender::Writer => writer(path, lines, batch),
+        Contender::Pipeline { producers, chunk, built } => pipeline(path, lines, batch, producers, chunk, built),
+    }
+}
+
+fn measured(work: impl FnOnce()) -> Run {
+    let processor = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    };
+    let (began, cpu) = (Instant::now(), processor());
+    work();
+    Run { clock: began.elapsed(), processor: processor() - cpu }
+}
+
+fn writer(path: &Path, lines: &[Line], batch: usize) -> Run {
+    let backend = Sqlite::open(path, &Config::default().sqlite).expect("the database just made");
+    let of = |(number, lines): (usize, &[Line])| {
+        let rows = lines.iter().map(|line| Row::Keep(line.event())).collect();
+        Batch::detached("memory/bench/0", (number * batch) as u64, rows)
+    };
+    let batches: Vec<Batch> = lines.chunks(batch).enumerate().map(of).collect();
+    measured(|| batches.iter().for_each(|batch| backend.write(batch).expect("a write")))
+}
+
+fn pipeline(path: &Path, lines: &[Line], batch: usize, producers: usize, chunk: usize, built: Rows) -> Run {
+    let mut config = Config::default();
+    config.batch.max_rows = batch;
+    let backend = Sqlite::open(path, &config.sqlite).expect("the database just made");
+    let pipeline = Pipeline::builder().config(config).backend(backend).open().expect("a valid configuration");
+    let shares: Vec<&[Line]> = lines.chunks(lines.len().div_ceil(producers)).collect();
+    let build = |lines: &[Line]| lines.iter().map(Line::event).collect::<Vec<_>>();
+    let before: Vec<Vec<Vec<Event>>> = match built {
+        Rows::Before => shares.iter().map(|share| share.chunks(chunk).map(build).collect()).collect(),
+        Rows::Within => shares.iter().map(|_| Vec::new()).collect(),
+    };
+    let run = measured(|| {
+        std::thread::scope(|scope| {
+            for (share, before) in shares.iter().zip(before) {
+                let producer = pipeline.events();
+                scope.spawn(move || {
+                    let send = |mut rows: Vec<Event>| match chunk {
+                        1 => drop(producer.send_blocking(rows.remove(0)).expect("the pipeline is open")),
+                        _ => drop(producer.send_many_blocking(rows).expect("the pipeline is open")),
+                    };
+                    match built {
+                        Rows::Before => before.into_iter().for_each(send),
+                        Rows::Within => share.chunks(chunk).map(build).for_each(send),
+                    }
+                });
+            }
+        });
+        pipeline.flush().wait().expect("all rows are committed");
+    });
+    let summary = pipeline.shutdown_blocking(Duration::from_secs(60));
+    assert!(summary.is_complete());
+    run
+}
+
+fn settings() -> Settings {
+    let mut settings = Settings {
+        rows: 200_000,
+        rounds: 5,
+        indexes: INDEXES.iter().map(|(name, _)| *name).collect(),
+        batches: vec![100, 1000, 8192],
+        only: Vec::new(),
+        dir: env!("CARGO_TARGET_TMPDIR").into(),
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().unwrap_or_else(|| refuse(&format!("{word} needs a value")));
+        let number = |text: String| text.parse::<usize>().unwrap_or_else(|_| refuse(&format!("{text} is no number")));
+        match word.as_str() {
+            // cargo says this to every benchmark.
+            "--bench" => {}
+            "--quick" => (settings.rows, settings.rounds) = (60_000, 3),
+            "--rows" => settings.rows = number(value()).max(1),
+            "--rounds" => settings.rounds = number(value()).max(1),
+            "--batches" => settings.batches = value().split(',').map(|text| number(text.to_owned())).collect(),
+            "--indexes" => {
+                let list = value();
+                settings.indexes.retain(|name| list.split(',').any(|word| word == *name));
+            }
+            "--only" => settings.only = value().split(',').map(str::to_owned).collect(),
+            "--dir" => settings.dir = value().into(),
+            "--help" | "-h" => {
+                print!("{HELP}");
+                std::process::exit(0);
+            }
+            other => refuse(&format!("{other} is no option")),
+        }
+    }
+    settings
+}
+
+fn refuse(why: &str) -> ! {
+    eprintln!("{why}\n\n{HELP}");
+    std::process::exit(2);
+}
