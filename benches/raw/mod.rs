@@ -9,6 +9,7 @@ use std::ptr;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use forebay::config::Bytes;
 use libsqlite3_sys as ffi;
 
 use crate::sample::Line;
@@ -127,13 +128,14 @@ impl Drop for Statement<'_> {
 }
 
 /// Inserts all lines in transactions of `batch` rows and statements of `per_statement`; returns what it took.
-pub fn insert(path: &Path, lines: &[Line], batch: usize, per_statement: usize) -> Run {
+pub fn insert(path: &Path, lines: &[Line], batch: usize, per_statement: usize, cache: Bytes) -> Run {
     let connection = Connection::open(path);
     // As `backend/sqlite/open.rs` sets them.
-    connection.execute(
-        "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-262144; \
-         PRAGMA wal_autocheckpoint=16384; PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY;",
-    );
+    connection.execute(&format!(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{}; PRAGMA wal_autocheckpoint=16384; \
+         PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY;",
+        cache.0 >> 10
+    ));
     let per_statement = per_statement.min(batch);
     let sql = |rows: usize| {
         let row = format!("({})", ["?"; WIDTH].join(","));
@@ -143,7 +145,7 @@ pub fn insert(path: &Path, lines: &[Line], batch: usize, per_statement: usize) -
     let mut full = connection.prepare(&sql(per_statement));
     let rest = batch % per_statement;
     let mut remainder = (rest > 0).then(|| connection.prepare(&sql(rest)));
-    let run = measured(|| {
+    let run = measured(None, || {
         for rows in lines.chunks(batch) {
             connection.execute("BEGIN IMMEDIATE");
             for rows in rows.chunks(per_statement) {

@@ -5,9 +5,9 @@
 //!    -> Intake            queue.rs      takes a permit (budget.rs), gives each lane the chunk over its channel
 //!    -> Writer            writer.rs     one per lane: receives, lets the batcher form batches, hands them to slots
 //!         Batcher         batcher.rs    pure: when is a batch complete?
-//!    -> slot              writer.rs     calls Backend::write, which blocks; waits and tries again, or cuts the batch
+//!    -> slot              slot.rs       calls Backend::write, which blocks; waits and tries again, or cuts the batch
 //!         retry           retry.rs      pure: how long to wait, where to cut
-//!    -> Batch::settle     batch.rs      receipts resolve, permits come back
+//!    -> Batch::settle     batch.rs      called by the writer: receipts resolve, permits come back
 //! ```
 //!
 //! `open.rs` starts all this, `lane.rs` counts it, `status.rs` is what a host sees of it, `replay.rs` is the way in for
@@ -37,6 +37,7 @@ mod producer;
 mod queue;
 mod replay;
 mod retry;
+mod slot;
 mod status;
 mod writer;
 

@@ -1,6 +1,6 @@
 //! One per lane: takes parts from the lane's channels, lets the batcher form batches, and has them written.
 //!
-//! Two kinds of threads. The *writer* receives and batches; `max_in_flight` *slots* call the backend, which blocks. So
+//! Two kinds of threads. The *writer* receives and batches; `max_in_flight` *slots* (`slot`) call the backend. So
 //! while one batch is being written the next one grows (group commit), and SQLite's "serialized" and MySQL's "fanned
 //! out" are the same code with one slot or several. One complete batch may wait ready for the next free slot.
 //!
@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,10 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select, unbound
 use tokio::sync::oneshot;
 
 use super::batcher::Batcher;
-use super::clock::Clock;
 use super::lane::Lane;
 use super::queue::{Intake, LaneQueues};
-use super::retry::{self, Piece};
-use crate::backend::{Backend, WriteError};
+use super::slot::{Done, Job, LATE, Shared};
+use crate::backend::Backend;
 use crate::batch::Batch;
 use crate::chunk::{Part, RowKind};
 use crate::config::{BatchConfig, RetryConfig};
@@ -34,8 +33,6 @@ use crate::receipt::{ReceiptError, Verdict};
 const GLANCE: Duration = Duration::from_millis(1);
 /// How long, after shutdown's deadline, a write that is still in the backend's hands may take to return.
 const GRACE: Duration = Duration::from_millis(200);
-/// Why rows fail that are not written when shutdown's deadline passes.
-const LATE: &str = "shutdown's deadline passed";
 
 /// What the pipeline tells a writer.
 pub(crate) enum Control {
@@ -50,45 +47,6 @@ pub(crate) struct WriterHandle {
     pub(crate) control: Sender<Control>,
     /// Resolves (as an error: nothing is sent) when the writer has ended and let go of its backend.
     pub(crate) ended: oneshot::Receiver<()>,
-}
-
-/// What the threads of one lane share.
-struct Shared {
-    lane: Arc<Lane>,
-    intake: Arc<Intake>,
-    clock: Arc<dyn Clock>,
-    retry: RetryConfig,
-    /// Dropped to interrupt every wait for a next attempt.
-    going: Mutex<Option<Sender<()>>>,
-    halted: Receiver<()>,
-}
-
-impl Shared {
-    fn halt(&self) {
-        self.going.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    fn is_halted(&self) -> bool {
-        self.going.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-
-    /// Returns why nothing may be written any more, if so: the lane has failed, or shutdown's deadline has passed.
-    fn why_halted(&self) -> Option<Arc<str>> {
-        self.is_halted().then(|| self.lane.failure().unwrap_or_else(|| LATE.into()))
-    }
-
-    /// The lane cannot write any more.
-    fn fail(&self, reason: &Arc<str>) {
-        tracing::error!(lane = self.lane.name, %reason, "lane failed; the pipeline takes no more rows");
-        self.lane.fail(reason);
-        self.intake.budget.close();
-        self.halt();
-    }
-
-    fn fail_batch(&self, batch: Batch, reason: &Arc<str>) {
-        self.lane.rows_failed(&batch);
-        batch.settle(Some(reason));
-    }
 }
 
 /// Starts the threads of a lane.
@@ -107,25 +65,15 @@ pub(crate) fn spawn(
     let clock = Arc::clone(&intake.clock);
     let shared = Arc::new(Shared { lane, intake, clock, retry, going: Mutex::new(Some(going)), halted });
     let slots = backend.max_in_flight().get();
-    let (jobs, job_queue) = bounded::<(u64, Batch)>(1);
-    let (done_sender, done) = unbounded();
+    let (jobs, job_queue) = bounded::<Job>(1);
+    let (done_sender, done) = unbounded::<Done>();
     let mut threads = Vec::with_capacity(slots);
     for slot in 0..slots {
         let (shared, backend) = (Arc::clone(&shared), Arc::clone(&backend));
-        let (job_queue, done) = (job_queue.clone(), done_sender.clone());
+        let (job_queue, done_sender, done) = (job_queue.clone(), done_sender.clone(), done.clone());
         let name = format!("forebay-{}-{slot}", shared.lane.name);
-        threads.push(thread::Builder::new().name(name).spawn(move || {
-            for (id, batch) in job_queue {
-                shared.lane.slot_began(slot, shared.clock.now());
-                let outcome = catch_unwind(AssertUnwindSafe(|| shared.write_until_settled(slot, &*backend, batch)));
-                if outcome.is_err() {
-                    shared.fail(&"the writer panicked".into());
-                }
-                shared.lane.slot_ended(slot);
-                // The writer ends before its slots only when it gave up waiting for this very batch.
-                let _ = done.send(id);
-            }
-        })?);
+        let work = move || shared.serve(slot, &*backend, &job_queue, &done_sender, &done);
+        threads.push(thread::Builder::new().name(name).spawn(work)?);
     }
     let (control, control_queue) = unbounded();
     let (ended_sender, ended) = oneshot::channel();
@@ -141,6 +89,7 @@ pub(crate) fn spawn(
             slots,
             sent: 0,
             outstanding: BTreeSet::new(),
+            committed: Vec::new(),
             flushes: Vec::new(),
             deadline: None,
             idle_since: None,
@@ -212,15 +161,17 @@ struct Writer {
     batcher: Batcher,
     queues: LaneQueues,
     control: Receiver<Control>,
-    jobs: Sender<(u64, Batch)>,
+    jobs: Sender<Job>,
     /// The other end of `jobs`, from which slots take.
-    ready: Receiver<(u64, Batch)>,
-    done: Receiver<u64>,
+    ready: Receiver<Job>,
+    done: Receiver<Done>,
     slots: usize,
     /// Batches handed to slots so far; also the number of the last one.
     sent: u64,
     /// Numbers of the batches that slots have not given back.
     outstanding: BTreeSet<u64>,
+    /// Batches given back, to be settled once the free slots have something to do.
+    committed: Vec<Batch>,
     flushes: Vec<Flush>,
     deadline: Option<Instant>,
     /// Since when, while ending, there has been nothing left to do.
@@ -233,6 +184,7 @@ impl Writer {
         loop {
             self.receive_ready();
             self.hand_over();
+            self.committed.drain(..).for_each(|batch| batch.settle(None));
             self.answer_flushes();
             self.shared.intake.show_buffer();
             if let Some(ending) = self.is_over() {
@@ -386,7 +338,7 @@ impl Writer {
         select! {
             recv(events) -> part => received = part.ok(),
             recv(captures) -> part => received = part.ok(),
-            recv(self.done) -> id => { self.outstanding.remove(&id.unwrap_or_default()); }
+            recv(self.done) -> done => done.into_iter().for_each(|done| self.give_back(done)),
             recv(self.control) -> control => self.obey(control.ok()),
             recv(due) -> _ => {}
             recv(glance) -> _ => {}
@@ -394,9 +346,14 @@ impl Writer {
         if let Some(part) = received {
             self.receive(part);
         }
-        while let Ok(id) = self.done.try_recv() {
-            self.outstanding.remove(&id);
+        while let Ok(done) = self.done.try_recv() {
+            self.give_back(done);
         }
+    }
+
+    fn give_back(&mut self, (id, committed): Done) {
+        self.outstanding.remove(&id);
+        self.committed.extend(committed);
     }
 
     fn obey(&mut self, control: Option<Control>) {
@@ -408,90 +365,6 @@ impl Writer {
             Some(Control::Shutdown { deadline }) => self.deadline = Some(deadline),
             // The pipeline has let go of this writer, after `Shutdown`: there is nothing more to hear.
             None => self.control = never(),
-        }
-    }
-}
-
-/// How the attempts at one batch ended.
-enum Attempts {
-    Committed,
-    Rejected { rows: Vec<usize>, detail: String },
-    GivenUp(Arc<str>),
-}
-
-impl Shared {
-    /// Writes a batch, and the pieces into which refused rows break it, until every row is settled.
-    fn write_until_settled(&self, slot: usize, backend: &dyn Backend, batch: Batch) {
-        let mut todo = vec![batch];
-        while let Some(batch) = todo.pop() {
-            if let Some(reason) = self.why_halted() {
-                self.fail_batch(batch, &reason);
-                continue;
-            }
-            match self.attempt(slot, backend, &batch) {
-                Attempts::Committed => batch.settle(None),
-                Attempts::Rejected { rows, detail } if batch.is_refused() => {
-                    let reason =
-                        format!("a refused row could not be set aside in ingest_rejects: {detail} ({rows:?})").into();
-                    self.fail(&reason);
-                    self.fail_batch(batch, &reason);
-                }
-                Attempts::Rejected { rows, detail } => todo.extend(self.pieces(&batch, &rows, &detail.into())),
-                Attempts::GivenUp(reason) => self.fail_batch(batch, &reason),
-            }
-        }
-    }
-
-    /// Cuts a batch at its refused rows; the last piece is to be written first.
-    fn pieces(&self, batch: &Batch, suspects: &[usize], detail: &Arc<str>) -> Vec<Batch> {
-        self.lane.metrics.error("rejected");
-        let cut = |piece| match piece {
-            Piece::Write(rows) => batch.cut(rows),
-            Piece::SetAside(row) => {
-                tracing::warn!(lane = self.lane.name, %detail, "the database refused a row; it is set aside");
-                batch.cut(row..row + 1).map(|batch| batch.into_refused(detail))
-            }
-        };
-        retry::pieces(batch.len(), suspects).into_iter().rev().filter_map(cut).collect()
-    }
-
-    fn attempt(&self, slot: usize, backend: &dyn Backend, batch: &Batch) -> Attempts {
-        let mut attempt = 0;
-        loop {
-            let began = self.clock.now();
-            let outcome = catch_unwind(AssertUnwindSafe(|| backend.write(batch)))
-                .unwrap_or_else(|_| Err(WriteError::Fatal { source: "the backend panicked".into() }));
-            let now = self.clock.now();
-            let (reason, source) = match outcome {
-                Ok(()) => {
-                    if attempt > 0 {
-                        tracing::info!(lane = self.lane.name, attempt, "writing goes on");
-                    }
-                    self.lane.committed(slot, batch, now.saturating_duration_since(began), now);
-                    return Attempts::Committed;
-                }
-                Err(WriteError::Rejected { rows, detail }) => return Attempts::Rejected { rows, detail },
-                Err(WriteError::Fatal { source }) => {
-                    let reason: Arc<str> = source.to_string().into();
-                    self.fail(&reason);
-                    return Attempts::GivenUp(reason);
-                }
-                Err(WriteError::Transient { reason, source }) => (reason, source),
-            };
-            attempt += 1;
-            if attempt == 1 {
-                tracing::warn!(lane = self.lane.name, reason, error = %source, "cannot write; rows wait until it works again");
-            }
-            let error: Arc<str> = source.to_string().into();
-            self.lane.attempt_failed(slot, reason, Arc::clone(&error));
-            let next = now + retry::wait(&self.retry, attempt, fastrand::f64());
-            let interrupted = select! {
-                recv(self.clock.at(next)) -> _ => self.is_halted(),
-                recv(self.halted) -> _ => true,
-            };
-            if interrupted {
-                return Attempts::GivenUp(self.lane.failure().unwrap_or(error));
-            }
         }
     }
 }
