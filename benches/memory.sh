@@ -27,4 +27,5 @@ while now=$(sed -n 's/^VmHWM:[[:space:]]*\([0-9]*\).*/\1/p' "/proc/$pid/status" 
     sleep 0.05
 done
 wait "$pid"
-echo "$(grep -o '"rows":[0-9]*' "$dir/summary" | tail -1), $(grep -o '"rows_per_second":[0-9]*' "$dir/summary"), peak $((peak / 1024)) MiB, $(stat -c %s "$dir/big.pcap") bytes of capture"
+echo "$(grep -o '"rows":[0-9]*,"rows_per_second":[0-9]*' "$dir/summary"), peak $((peak / 1024)) MiB," \
+    "$(stat -c %s "$dir/big.pcap") bytes of capture"
