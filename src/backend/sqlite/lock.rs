@@ -10,6 +10,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How often a held lock is tried.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// The exclusive right to write to a database file; given up on drop.
 #[derive(Debug)]
@@ -27,8 +31,10 @@ pub(super) enum LockError {
 }
 
 impl WriterLock {
-    /// Takes the lock for the database at `database`, an absolute path without symbolic links.
-    pub(super) fn acquire(database: &Path) -> Result<Self, LockError> {
+    /// Takes the lock for the database at `database`, an absolute path without symbolic links; waits up to `patience`
+    /// for another holder to let go.
+    pub(super) fn acquire(database: &Path, patience: Duration) -> Result<Self, LockError> {
+        let until = Instant::now() + patience;
         let mut path = database.as_os_str().to_owned();
         path.push("-forebay-lock");
         let path = PathBuf::from(path);
@@ -44,6 +50,10 @@ impl WriterLock {
                 .map_err(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
+                Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                    std::thread::sleep(GLANCE);
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_pid(&mut file))),
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
@@ -84,11 +94,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("a.db");
         std::fs::write(dir.path().join("a.db-forebay-lock"), "999999").unwrap();
-        let lock = WriterLock::acquire(&database).unwrap();
-        let second = WriterLock::acquire(&database);
+        let lock = WriterLock::acquire(&database, Duration::ZERO).unwrap();
+        let second = WriterLock::acquire(&database, Duration::ZERO);
         assert!(matches!(second, Err(LockError::Held(Some(pid))) if pid == std::process::id()), "{second:?}");
         drop(lock);
         assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing is left behind");
-        WriterLock::acquire(&database).unwrap();
+        WriterLock::acquire(&database, Duration::ZERO).unwrap();
+    }
+
+    /// A process was killed with -9 and started again at once. The kernel had not closed its files yet, so the second
+    /// was refused as another writer, and a supervisor without a pause would have given up.
+    #[test]
+    fn a_holder_that_is_just_ending_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("a.db");
+        let lock = WriterLock::acquire(&database, Duration::ZERO).unwrap();
+        let second = std::thread::spawn({
+            let database = database.clone();
+            move || WriterLock::acquire(&database, Duration::from_secs(60)).map(drop)
+        });
+        drop(lock);
+        second.join().unwrap().unwrap();
     }
 }

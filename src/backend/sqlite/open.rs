@@ -9,6 +9,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -23,6 +24,9 @@ use crate::error::{Error, ErrorKind};
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/backend/sqlite/migrations");
 /// What `PRAGMA user_version` is after all migrations.
 const SCHEMA_VERSION: i64 = 1;
+/// How long another holder of the writer lock may take to let go: one that was killed this moment still has its files
+/// open until the kernel has taken it apart.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// "FRBY", in `PRAGMA application_id`.
 const APPLICATION_ID: i64 = 0x4652_4259;
 
@@ -48,7 +52,7 @@ pub(super) enum Access {
 pub(super) fn open(path: &Path, config: &SqliteConfig) -> Result<(PathBuf, WriterLock, SqliteConnection), Error> {
     let path = resolve(path)?;
     check_place(&path)?;
-    let lock = WriterLock::acquire(&path).map_err(|error| match error {
+    let lock = WriterLock::acquire(&path, PATIENCE).map_err(|error| match error {
         LockError::Held(pid) => {
             let holder = pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
             let advice = "stop it, or send rows through it: a SQLite file has one writer";
