@@ -47,14 +47,6 @@ impl Entry {
         Self { source: Arc::clone(&part.chunk.source), first, last, parts: smallvec![part], refusal: None }
     }
 
-    /// Makes an entry of parts that follow each other; returns `None` when there are none.
-    fn of(parts: SmallVec<[Part; 1]>) -> Option<Self> {
-        let (first, last) = (parts.first()?, parts.last()?);
-        let source = Arc::clone(&first.chunk.source);
-        let (first, last) = (first.chunk.positions.span(&first.rows).0, last.chunk.positions.span(&last.rows).1);
-        Some(Self { source, first, last, parts, refusal: None })
-    }
-
     /// Adds a part if it comes from the same source and begins where the entry ends; else gives it back.
     pub(crate) fn extend(&mut self, part: Part) -> Result<(), Part> {
         let (first, last) = part.chunk.positions.span(&part.rows);
@@ -140,15 +132,6 @@ impl Batch {
         self.entries.len() - 1
     }
 
-    fn of(entries: Vec<Entry>) -> Option<Self> {
-        let mut parts = entries.iter().flat_map(Entry::parts).cloned();
-        let mut batch = Self::new(parts.next()?);
-        parts.for_each(|part| {
-            batch.add(part, None);
-        });
-        Some(Self { entries, ..batch })
-    }
-
     /// Makes a batch outside any pipeline, for trying a backend alone; `rows` must not be empty.
     ///
     /// The rows take the positions from `first` on in `source`, one each.
@@ -214,20 +197,27 @@ impl Batch {
     /// Returns a batch of some of its rows, counted in order; `None` when there are none in the range.
     pub(crate) fn cut(&self, range: Range<usize>) -> Option<Self> {
         let mut start = 0;
-        let mut entries = Vec::new();
+        let mut cut: Option<Self> = None;
         for entry in &self.entries {
-            let mut pieces = SmallVec::new();
+            let mut open = None;
             for part in entry.parts() {
                 let within = |row: usize| part.rows.start + row.clamp(start, start + part.len()) - start;
                 let rows = within(range.start)..within(range.end);
                 start += part.len();
-                if !rows.is_empty() {
-                    pieces.push(Part { chunk: Arc::clone(&part.chunk), rows });
+                if rows.is_empty() {
+                    continue;
                 }
+                let piece = Part { chunk: Arc::clone(&part.chunk), rows };
+                open = Some(match &mut cut {
+                    Some(batch) => batch.add(piece, open),
+                    None => {
+                        cut = Some(Self::new(piece));
+                        0
+                    }
+                });
             }
-            entries.extend(Entry::of(pieces));
         }
-        Self::of(entries)
+        cut
     }
 
     /// Returns the same rows, all bound for `ingest_rejects` with this detail.

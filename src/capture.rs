@@ -18,8 +18,6 @@ const DST_IP: usize = 4;
 const PROTO: usize = 5;
 const FIELDS: usize = 6;
 
-const MAX_IP_TEXT: usize = 45;
-
 /// One row of `captures`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Capture {
@@ -207,24 +205,14 @@ impl<'a> CaptureBuilder<'a> {
             return Err(InvalidRow("length is above the largest signed 64-bit number"));
         }
         let texts = [Some(self.sensor), Some(self.kind), self.session, self.proto, self.fields];
-        let text_bytes: usize = texts.iter().flatten().map(|text| text.len()).sum();
-        let ip_bytes = MAX_IP_TEXT * (usize::from(self.src.0.is_some()) + usize::from(self.dst.0.is_some()));
-        let mut packer = Packed::<7>::with_capacity(text_bytes + ip_bytes);
-        for text in &texts[..3] {
-            packer.push(*text);
-        }
-        packer.push_display(self.src.0);
-        packer.push_display(self.dst.0);
-        for text in &texts[3..] {
-            packer.push(*text);
-        }
         Ok(Capture {
             ts: self.ts.unwrap_or_else(Timestamp::now),
             src_port: self.src.1,
             dst_port: self.dst.1,
             link_type: self.link_type,
             length,
-            columns: packer.finish().ok_or(InvalidRow("the row's text has 4 GiB or more"))?,
+            columns: Packed::pack(&texts, [self.src.0, self.dst.0])
+                .ok_or(InvalidRow("the row's text has 4 GiB or more"))?,
             data: self.data,
         })
     }

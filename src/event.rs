@@ -23,9 +23,6 @@ const RAW: usize = 9;
 const TRACE_ID: usize = 10;
 const SPAN_ID: usize = 11;
 
-/// Longest text of an IP address: six hex groups and a dotted quad (RFC 5952, RFC 4291).
-const MAX_IP_TEXT: usize = 45;
-
 /// One row of `events`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event {
@@ -244,22 +241,12 @@ impl<'a> EventBuilder<'a> {
             self.trace_id,
             self.span_id,
         ];
-        let text_bytes: usize = texts.iter().flatten().map(|text| text.len()).sum();
-        let ip_bytes = MAX_IP_TEXT * (usize::from(self.src.0.is_some()) + usize::from(self.dst.0.is_some()));
-        let mut packer = Packed::<12>::with_capacity(text_bytes + ip_bytes);
-        for text in &texts[..3] {
-            packer.push(*text);
-        }
-        packer.push_display(self.src.0);
-        packer.push_display(self.dst.0);
-        for text in &texts[3..] {
-            packer.push(*text);
-        }
         Ok(Event {
             ts: self.ts.unwrap_or_else(Timestamp::now),
             src_port: self.src.1,
             dst_port: self.dst.1,
-            columns: packer.finish().ok_or(InvalidRow("the row's text has 4 GiB or more"))?,
+            columns: Packed::pack(&texts, [self.src.0, self.dst.0])
+                .ok_or(InvalidRow("the row's text has 4 GiB or more"))?,
         })
     }
 }

@@ -4,6 +4,12 @@
 //! alone would take a tenth of the writer's time. `Event` and `Capture` are built on this; nothing else is.
 
 use std::fmt::{Display, Write};
+use std::net::IpAddr;
+
+/// Longest text of an IP address: six hex groups and a dotted quad (RFC 5952, RFC 4291).
+const MAX_IP_TEXT: usize = 45;
+/// Text columns that stand before the two addresses, in both row kinds.
+const BEFORE_IPS: usize = 3;
 
 /// `N` optional texts, stored back to back.
 #[derive(Clone, PartialEq, Eq)]
@@ -14,17 +20,29 @@ pub(crate) struct Packed<const N: usize> {
 }
 
 /// Fills the columns of a [`Packed`] in their order.
-pub(crate) struct Packer<const N: usize> {
+struct Packer<const N: usize> {
     packed: Packed<N>,
     column: usize,
 }
 
 impl<const N: usize> Packed<N> {
     /// Starts packing; `bytes` is an upper bound of the text to come.
-    pub(crate) fn with_capacity(bytes: usize) -> Packer<N> {
+    fn with_capacity(bytes: usize) -> Packer<N> {
         const { assert!(N <= 32) };
         let packed = Packed { text: String::with_capacity(bytes), ends: [0; N], present: 0 };
         Packer { packed, column: 0 }
+    }
+
+    /// Packs the columns of a row: three texts, source and destination address, the other texts. Returns `None` when
+    /// they hold 4 GiB or more.
+    pub(crate) fn pack(texts: &[Option<&str>], ips: [Option<IpAddr>; 2]) -> Option<Self> {
+        let text_bytes: usize = texts.iter().flatten().map(|text| text.len()).sum();
+        let mut packer = Self::with_capacity(text_bytes + MAX_IP_TEXT * ips.iter().flatten().count());
+        let (before, after) = texts.split_at(BEFORE_IPS);
+        before.iter().for_each(|text| packer.push(*text));
+        ips.into_iter().for_each(|ip| packer.push_display(ip));
+        after.iter().for_each(|text| packer.push(*text));
+        packer.finish()
     }
 
     pub(crate) fn get(&self, column: usize) -> Option<&str> {
@@ -41,14 +59,14 @@ impl<const N: usize> Packed<N> {
 }
 
 impl<const N: usize> Packer<N> {
-    pub(crate) fn push(&mut self, column: Option<&str>) {
+    fn push(&mut self, column: Option<&str>) {
         if let Some(text) = column {
             self.packed.text.push_str(text);
         }
         self.end_column(column.is_some());
     }
 
-    pub(crate) fn push_display(&mut self, column: Option<impl Display>) {
+    fn push_display(&mut self, column: Option<impl Display>) {
         if let Some(value) = &column {
             // Writing to a String cannot fail, and the Displays used here (IP addresses) never do.
             let _ = write!(self.packed.text, "{value}");
@@ -57,7 +75,7 @@ impl<const N: usize> Packer<N> {
     }
 
     /// Returns the packed columns, or `None` when they hold 4 GiB or more.
-    pub(crate) fn finish(self) -> Option<Packed<N>> {
+    fn finish(self) -> Option<Packed<N>> {
         debug_assert_eq!(self.column, N);
         u32::try_from(self.packed.text.len()).is_ok().then_some(self.packed)
     }

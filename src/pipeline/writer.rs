@@ -300,10 +300,13 @@ impl Writer {
         })
     }
 
+    fn is_ending(&self) -> bool {
+        self.deadline.is_some() || self.shared.lane.failure().is_some()
+    }
+
     /// Returns whether to end, and how.
     fn is_over(&mut self) -> Option<Ending> {
-        let ending = self.deadline.is_some() || self.shared.lane.failure().is_some();
-        if !ending {
+        if !self.is_ending() {
             return None;
         }
         let now = self.shared.clock.now();
@@ -325,7 +328,7 @@ impl Writer {
     }
 
     fn wait(&mut self) {
-        let ending = self.deadline.is_some() || self.shared.lane.failure().is_some();
+        let ending = self.is_ending();
         let idle = self.batcher.batches() == 0;
         let off = never();
         let [events, captures] = [0, 1].map(|kind| if idle && !ending { &self.queues[kind] } else { &off });
