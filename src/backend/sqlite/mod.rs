@@ -91,8 +91,8 @@ impl Sqlite {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work` on the writing connection. After an error the connection is closed, and opened anew next time: so
-    /// whatever transaction the error left behind is gone.
+    /// Runs `work` on the writing connection. A refused row leaves a transaction that is rolled back; after any other
+    /// error the connection is closed, and opened anew next time: so whatever the error left behind is gone.
     fn with_connection<T>(
         &self,
         writer: &mut Writer,
@@ -104,7 +104,13 @@ impl Sqlite {
             None => self.reconnect().map_err(error::of_transaction)?,
         };
         let result = work(&mut connection);
-        if result.is_ok() {
+        let is_clean = match &result {
+            Ok(_) => true,
+            // Opening anew for each piece of a cut batch would make a flood of bad rows expensive.
+            Err(WriteError::Rejected { .. }) => connection.batch_execute("ROLLBACK").is_ok(),
+            Err(_) => false,
+        };
+        if is_clean {
             writer.connection = Some(connection);
         }
         result
