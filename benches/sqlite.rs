@@ -160,7 +160,7 @@ fn compare(settings: &Settings, lines: &[Line], (indexes, dropped): (&str, &[&st
 
 /// Makes the file with our own tables, and takes indexes away.
 fn create(path: &Path, dropped: &[&str]) {
-    drop(Sqlite::open(path, &Config::default().sqlite).expect("a new database"));
+    drop(Sqlite::open(path, &Config::default()).expect("a new database"));
     let connection = raw::Connection::open(path);
     for index in dropped {
         connection.execute(&format!("DROP INDEX {index}"));
@@ -206,7 +206,7 @@ fn spent_by(name: &str) -> Duration {
 }
 
 fn writer(path: &Path, lines: &[Line], config: &Config) -> Run {
-    let backend = Sqlite::open(path, &config.sqlite).expect("the database just made");
+    let backend = Sqlite::open(path, config).expect("the database just made");
     let batch = config.batch.max_rows;
     let of = |(number, lines): (usize, &[Line])| {
         let rows = lines.iter().map(|line| Row::Keep(line.event())).collect();
@@ -219,7 +219,7 @@ fn writer(path: &Path, lines: &[Line], config: &Config) -> Run {
 fn pipeline(path: &Path, lines: &[Line], config: Config, producers: usize, chunk: usize, built: Rows) -> Run {
     // Chunks are never cut: of 64 rows only one would go into a batch of 100.
     let chunk = chunk.min(config.batch.max_rows.div_ceil(2));
-    let backend = Sqlite::open(path, &config.sqlite).expect("the database just made");
+    let backend = Sqlite::open(path, &config).expect("the database just made");
     let pipeline = Pipeline::builder().config(config).backend(backend).open().expect("a valid configuration");
     let shares: Vec<&[Line]> = lines.chunks(lines.len().div_ceil(producers)).collect();
     let build = |lines: &[Line]| lines.iter().map(Line::event).collect::<Vec<_>>();

@@ -172,6 +172,11 @@ impl Batch {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+    /// Returns the weight of the rows of a kind, in bytes.
+    pub(crate) fn bytes_of(&self, kind: RowKind) -> usize {
+        let parts = self.entries.iter().flat_map(Entry::parts);
+        parts.filter(|part| part.kind() == kind).map(Part::bytes).sum()
+    }
     /// Counts the rows for `ingest_rejects` by reason and kind; no allocation when there are none.
     pub(crate) fn rejects_by_reason(&self) -> Vec<(&'static str, RowKind, u64)> {
         let mut counts: Vec<(&'static str, RowKind, u64)> = Vec::new();

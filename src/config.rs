@@ -94,15 +94,35 @@ mod duration {
     }
 }
 
+/// The same, where none is a value.
+mod optional_duration {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => super::duration::serialize(value, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        super::duration::deserialize(deserializer).map(Some)
+    }
+}
+
 fn duration_text(value: Duration) -> String {
     if value.subsec_nanos() == 0 { format!("{}s", value.as_secs()) } else { format!("{}ms", value.as_millis()) }
 }
 
-/// Reads a duration as settings write it: `50ms`, `30s`, `2m`, `1h 30m`.
+/// Reads a duration as settings write it: `50ms`, `30s`, `2m`, `1h 30m`, `90d`.
 ///
 /// # Errors
 /// A sentence that shows the forms, for anything else and for negative durations.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let days = text.trim().strip_suffix('d').and_then(|days| days.trim().parse::<u32>().ok());
+    if let Some(days) = days {
+        return Ok(DAY * days);
+    }
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|signed| Duration::try_from(signed).ok());
     parsed.ok_or_else(|| format!("`{text}` is no duration; write one like `50ms`, `30s` or `2m`"))
 }
@@ -120,6 +140,8 @@ pub struct Config {
     pub retry: RetryConfig,
     /// Settings of the SQLite backend.
     pub sqlite: SqliteConfig,
+    /// What is kept for how long.
+    pub retention: RetentionConfig,
 }
 
 /// When a batch is complete: at the first of these limits, none of which is ever passed.
@@ -220,12 +242,55 @@ pub struct SqliteConfig {
     /// How long one attempt waits for another program's write lock. Default 30 s; up to 1 h.
     #[serde(with = "duration")]
     pub busy_timeout: Duration,
+    /// Rows at which the open segment of a kind is closed and indexed: so many have to be scanned by a query for an
+    /// address. Default 32,768; 1 to 1,000,000, and a batch of more rows is not cut for it.
+    pub segment_rows: usize,
+    /// Bytes at which it is closed. Default 32 MiB; 1 KiB to 1 GiB.
+    pub segment_bytes: Bytes,
+    /// Age at which it is closed, so that retention can take it. Default 1 day; 1 s to 366 days.
+    #[serde(with = "duration")]
+    pub segment_age: Duration,
+    /// Most rows of the segments that neighbours are merged into. Default 262,144; twice `segment_rows` to 100,000,000.
+    pub merged_rows: usize,
+    /// Most bytes of those. Default 256 MiB; twice `segment_bytes` to 1 TiB.
+    pub merged_bytes: Bytes,
+    /// Segments of one kind above which they are merged even under full load. Default 400; 16 to 100,000.
+    pub max_segments: usize,
 }
 
 impl Default for SqliteConfig {
     fn default() -> Self {
-        Self { synchronous: Synchronous::Normal, cache: Bytes::mib(256), busy_timeout: Duration::from_secs(30) }
+        Self {
+            synchronous: Synchronous::Normal,
+            cache: Bytes::mib(256),
+            busy_timeout: Duration::from_secs(30),
+            segment_rows: 32_768,
+            segment_bytes: Bytes::mib(32),
+            segment_age: DAY,
+            merged_rows: 262_144,
+            merged_bytes: Bytes::mib(256),
+            max_segments: 400,
+        }
     }
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What is kept for how long, in the SQLite backend. Whole segments go, the oldest first, so that rows stay somewhat
+/// longer than asked for; no row goes earlier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RetentionConfig {
+    /// How long after their commit rows are kept, by our clock: what a sensor says about time does not count. Default
+    /// for ever; 1 s to 100 years.
+    #[serde(with = "optional_duration")]
+    pub max_age: Option<Duration>,
+    /// How large the file may be, free pages not counted: the kind that takes more loses rows first. Default without
+    /// bound; at least 1 MiB.
+    pub max_bytes: Option<Bytes>,
+    /// How many rows of each kind are kept. Default without bound; at least 1.
+    pub max_rows: Option<u64>,
 }
 
 /// What a SQLite commit survives.
@@ -261,7 +326,21 @@ impl Config {
         wait("retry.initial", self.retry.initial, ms)?;
         wait("retry.max", self.retry.max, self.retry.initial)?;
         bytes("sqlite.cache", self.sqlite.cache, 1 << 20, 1 << 40)?;
-        wait("sqlite.busy_timeout", self.sqlite.busy_timeout, Duration::ZERO)
+        wait("sqlite.busy_timeout", self.sqlite.busy_timeout, Duration::ZERO)?;
+        let (sqlite, retention) = (&self.sqlite, &self.retention);
+        let long = |key: &str, value: Duration, days: u32| {
+            bounded(key, value, Duration::from_secs(1), DAY * days, |d| duration_text(*d))
+        };
+        rows("sqlite.segment_rows", sqlite.segment_rows, 1, 1_000_000)?;
+        bytes("sqlite.segment_bytes", sqlite.segment_bytes, 1 << 10, 1 << 30)?;
+        long("sqlite.segment_age", sqlite.segment_age, 366)?;
+        rows("sqlite.merged_rows", sqlite.merged_rows, 2 * sqlite.segment_rows, 100_000_000)?;
+        bytes("sqlite.merged_bytes", sqlite.merged_bytes, 2 * sqlite.segment_bytes.0, 1 << 40)?;
+        rows("sqlite.max_segments", sqlite.max_segments, 16, 100_000)?;
+        retention.max_age.map_or(Ok(()), |age| long("retention.max_age", age, 36_525))?;
+        retention.max_bytes.map_or(Ok(()), |most| bytes("retention.max_bytes", most, 1 << 20, u64::MAX >> 1))?;
+        let count = |most| bounded("retention.max_rows", most, 1, u64::MAX >> 1, u64::to_string);
+        retention.max_rows.map_or(Ok(()), count)
     }
 }
 

@@ -42,6 +42,15 @@ pub fn describe() {
     describe_histogram!("forebay_batch_bytes", Unit::Bytes, "Bytes of a committed batch");
     describe_histogram!("forebay_write_seconds", Unit::Seconds, "Time of one successful attempt to write a batch");
     describe_histogram!("forebay_latency_seconds", Unit::Seconds, "Acceptance of a batch's oldest row to its commit");
+    describe_gauge!("forebay_sqlite_segments", "Segments of the SQLite file that queries see");
+    describe_gauge!("forebay_sqlite_file_bytes", Unit::Bytes, "Size of the SQLite file");
+    describe_gauge!("forebay_sqlite_free_bytes", Unit::Bytes, "Pages of the SQLite file that hold nothing");
+    describe_histogram!("forebay_sqlite_step_seconds", Unit::Seconds, "Time of one step of work on segments, by step");
+    describe_counter!("forebay_retention_rows_total", "Rows dropped by retention, by the limit that was passed");
+    describe_counter!(
+        "forebay_retention_segments_total",
+        "Segments dropped by retention, by the limit that was passed"
+    );
     describe_histogram!("forebay_send_wait_seconds", Unit::Seconds, "Time that a send waited for room");
 }
 
@@ -171,4 +180,31 @@ impl LaneMetrics {
     pub(crate) fn error(&self, kind: &'static str) {
         counter!("forebay_errors_total", "lane" => self.lane, "kind" => kind).increment(1);
     }
+}
+
+/// Counts the segments that are in sight; of `segments` each is a kind and whether it is.
+pub(crate) fn segments(segments: impl Iterator<Item = (RowKind, bool)>) {
+    let mut visible = [0_u32; 2];
+    segments.filter(|(_, is_visible)| *is_visible).for_each(|(kind, _)| visible[kind.index()] += 1);
+    for kind in RowKind::ALL {
+        gauge!("forebay_sqlite_segments", "kind" => kind.table()).set(f64::from(visible[kind.index()]));
+    }
+}
+
+/// Notes a step of work on segments. Steps are rare: some seven for 32,768 rows.
+pub(crate) fn segment_step(step: &'static str, elapsed: Duration) {
+    histogram!("forebay_sqlite_step_seconds", "step" => step).record(elapsed);
+}
+
+/// Notes what retention dropped.
+pub(crate) fn retired(kind: RowKind, reason: &'static str, rows: i64) {
+    let rows = u64::try_from(rows).unwrap_or(0);
+    counter!("forebay_retention_rows_total", "kind" => kind.table(), "reason" => reason).increment(rows);
+    counter!("forebay_retention_segments_total", "kind" => kind.table(), "reason" => reason).increment(1);
+}
+
+/// Notes the size of a SQLite file, and of its free pages, in bytes.
+pub(crate) fn file(bytes: f64, free: f64) {
+    gauge!("forebay_sqlite_file_bytes").set(bytes);
+    gauge!("forebay_sqlite_free_bytes").set(free);
 }

@@ -99,7 +99,7 @@ fn open_backend(url: &DatabaseUrl, config: &Config) -> Result<Arc<dyn Backend>, 
     match url {
         DatabaseUrl::Memory => Ok(Arc::new(Memory::default())),
         #[cfg(feature = "sqlite")]
-        DatabaseUrl::Sqlite(path) => Ok(Arc::new(crate::backend::sqlite::Sqlite::open(path, &config.sqlite)?)),
+        DatabaseUrl::Sqlite(path) => Ok(Arc::new(crate::backend::sqlite::Sqlite::open(path, config)?)),
         #[cfg(not(feature = "sqlite"))]
         DatabaseUrl::Sqlite(_) => {
             let _ = config;

@@ -46,7 +46,7 @@ struct Sqlite(forebay::backend::sqlite::Sqlite, std::path::PathBuf);
 impl Subject for Sqlite {
     fn open(dir: &Path) -> Self {
         let path = dir.join("a.db");
-        Self(forebay::backend::sqlite::Sqlite::open(&path, &forebay::Config::default().sqlite).unwrap(), path)
+        Self(forebay::backend::sqlite::Sqlite::open(&path, &forebay::Config::default()).unwrap(), path)
     }
     fn backend(&self) -> &dyn Backend {
         &self.0

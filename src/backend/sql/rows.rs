@@ -25,14 +25,18 @@ pub(crate) enum Cell<'a> {
 pub(crate) trait Dialect: diesel::backend::Backend {
     /// The statement's first words.
     const INSERT_INTO: &'static str;
+    /// What follows the name of a kind in the name of the table that rows go into.
+    const SUFFIX: &'static str;
 
     fn bind<'b>(out: &mut AstPass<'_, 'b, Self>, cell: &'b Cell<'b>) -> QueryResult<()>;
 }
 
 /// A row type with a table.
 pub(crate) trait Columns: 'static {
-    /// The table and its columns, as they stand in an INSERT.
-    const INTO: &'static str;
+    /// The kind's table.
+    const TABLE: &'static str;
+    /// The columns but for `id`, as they stand in an INSERT.
+    const COLUMNS: &'static str;
     /// How many columns.
     const WIDTH: usize;
 
@@ -41,8 +45,9 @@ pub(crate) trait Columns: 'static {
 }
 
 impl Columns for Event {
-    const INTO: &'static str = "events (ts,sensor,service,event_type,src_ip,src_port,dst_ip,dst_port,proto,session,msg,\
-                                fields,raw,trace_id,span_id)";
+    const TABLE: &'static str = "events";
+    const COLUMNS: &'static str =
+        "ts,sensor,service,event_type,src_ip,src_port,dst_ip,dst_port,proto,session,msg,fields,raw,trace_id,span_id";
     const WIDTH: usize = 15;
 
     fn cells<'a>(&'a self, out: &mut Vec<Cell<'a>>) {
@@ -68,8 +73,9 @@ impl Columns for Event {
 }
 
 impl Columns for Capture {
-    const INTO: &'static str = "captures (ts,sensor,kind,session,src_ip,src_port,dst_ip,dst_port,proto,link_type,\
-                                length,fields,data)";
+    const TABLE: &'static str = "captures";
+    const COLUMNS: &'static str =
+        "ts,sensor,kind,session,src_ip,src_port,dst_ip,dst_port,proto,link_type,length,fields,data";
     const WIDTH: usize = 13;
 
     fn cells<'a>(&'a self, out: &mut Vec<Cell<'a>>) {
@@ -100,9 +106,13 @@ pub(crate) struct Insert<'a, R, const N: usize> {
 }
 
 impl<'a, R: Columns, const N: usize> Insert<'a, R, N> {
-    pub(crate) fn new(rows: &[&'a R; N]) -> Self {
-        let mut cells = Vec::with_capacity(N * R::WIDTH);
-        rows.iter().for_each(|row| row.cells(&mut cells));
+    /// Takes the rows, with ids from `first_id` on.
+    pub(crate) fn numbered(rows: &[&'a R; N], first_id: i64) -> Self {
+        let mut cells = Vec::with_capacity(N * (R::WIDTH + 1));
+        for (id, row) in (first_id..).zip(rows) {
+            cells.push(Cell::Number(id));
+            row.cells(&mut cells);
+        }
         Self { cells, rows: PhantomData }
     }
 }
@@ -115,8 +125,10 @@ impl<R: Columns, const N: usize> QueryId for Insert<'_, R, N> {
 impl<R: Columns, const N: usize, DB: Dialect> QueryFragment<DB> for Insert<'_, R, N> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         out.push_sql(DB::INSERT_INTO);
-        out.push_sql(R::INTO);
-        for (index, row) in self.cells.chunks_exact(R::WIDTH).enumerate() {
+        for part in [R::TABLE, DB::SUFFIX, " (id,", R::COLUMNS, ")"] {
+            out.push_sql(part);
+        }
+        for (index, row) in self.cells.chunks_exact(R::WIDTH + 1).enumerate() {
             out.push_sql(if index == 0 { " VALUES (" } else { ",(" });
             for (column, cell) in row.iter().enumerate() {
                 if column > 0 {

@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/backend/sqlite/migrations");
 /// What `PRAGMA user_version` is after all migrations.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// How long another holder of the writer lock may take to let go: one that was killed this moment still has its files
 /// open until the kernel has taken it apart.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -102,7 +102,8 @@ pub(super) fn configure(connection: &mut SqliteConnection, config: &SqliteConfig
     connection.batch_execute(&format!(
         "PRAGMA busy_timeout={busy}; PRAGMA journal_mode=WAL; \
          PRAGMA synchronous={synchronous}; PRAGMA cache_size=-{cache}; PRAGMA wal_autocheckpoint=16384; \
-         PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY;"
+         PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY; \
+         PRAGMA legacy_alter_table=ON;"
     ))
 }
 
@@ -232,7 +233,7 @@ struct Number {
     number: i64,
 }
 
-fn pragma_number(connection: &mut SqliteConnection, name: &str) -> Result<i64, DieselError> {
+pub(super) fn pragma_number(connection: &mut SqliteConnection, name: &str) -> Result<i64, DieselError> {
     // `name` is one of our own words, never input.
     let query = diesel::sql_query(format!("SELECT {name} AS number FROM pragma_{name}"));
     query.get_result::<Number>(connection).map(|value| value.number)
@@ -242,7 +243,7 @@ fn not_writable(why: String) -> Error {
     Error::new(ErrorKind::NotWritable, why)
 }
 
-fn unusable(path: &Path, error: DieselError) -> Error {
+pub(super) fn unusable(path: &Path, error: DieselError) -> Error {
     use super::error::{Meaning, meaning};
     let (kind, why) = match (meaning(&error), error.to_string().starts_with("file is not a database")) {
         (_, true) => (ErrorKind::NotADatabase, "is no SQLite database; name another file"),

@@ -135,9 +135,9 @@ fn a_refused_batch_leaves_neither_rows_nor_ledger_behind() {
     let database = Database::new();
     database.create();
     database.execute(
-        "CREATE TRIGGER theirs BEFORE INSERT ON events WHEN NEW.msg = 'bad' BEGIN SELECT RAISE(FAIL, 'no'); END",
+        "CREATE TRIGGER theirs BEFORE INSERT ON events_open WHEN NEW.msg = 'bad' BEGIN SELECT RAISE(FAIL, 'no'); END",
     );
-    let backend = Sqlite::open(database.path(), &Config::default().sqlite).unwrap();
+    let backend = Sqlite::open(database.path(), &Config::default()).unwrap();
     let names = |bad: usize| (0..250).map(move |row| if row == bad { "bad".into() } else { row.to_string() });
     for bad in [0, 120, 249] {
         let rows = names(bad).map(|name: String| Row::Keep(crate::harness::event(&name))).collect();

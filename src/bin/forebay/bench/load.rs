@@ -141,7 +141,7 @@ fn open(load: &Load, file: Option<&PathBuf>, writes: Arc<Mutex<Latencies>>) -> R
         None => Box::new(Memory::default()),
         #[cfg(feature = "sqlite")]
         Some(path) => {
-            let opened = forebay::backend::sqlite::Sqlite::open(path, &load.config.sqlite);
+            let opened = forebay::backend::sqlite::Sqlite::open(path, &load.config);
             Box::new(opened.map_err(|error| error.to_string())?)
         }
         #[cfg(not(feature = "sqlite"))]

@@ -1,0 +1,135 @@
+//! A batch as statements: the ledger entries, then the rows that are not in the ledger yet, in statements of a few
+//! fixed sizes. Called inside the transaction that `file.rs` begins and ends.
+
+use diesel::prelude::*;
+use diesel::query_builder::AstPass;
+use diesel::result::QueryResult;
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
+use diesel::sqlite::Sqlite as SqliteDialect;
+
+use super::error;
+use crate::backend::WriteError;
+use crate::backend::sql::ledger::LedgerRow;
+use crate::backend::sql::rows::{Cell, Columns, Dialect, Insert};
+use crate::backend::sql::schema::ingest_ledger;
+use crate::batch::{Batch, RowRef};
+use crate::capture::Capture;
+use crate::event::Event;
+use crate::reject::RejectedRow;
+use crate::timestamp::Timestamp;
+
+/// Inserts what is not in the ledger yet.
+///
+/// `first_ids` are the ids that the first row of each kind gets. Returns how many rows of each kind were inserted.
+pub(super) fn insert(
+    connection: &mut SqliteConnection,
+    batch: &Batch,
+    first_ids: [i64; 2],
+) -> Result<[usize; 2], WriteError> {
+    let now = Timestamp::now();
+    let mut events = Numbered::with_capacity(batch.len());
+    let mut captures = Numbered::with_capacity(batch.len());
+    let mut index = 0;
+    for entry in batch.entries() {
+        let ledger = diesel::insert_or_ignore_into(ingest_ledger::table).values(LedgerRow::of(entry, now));
+        if ledger.execute(connection).map_err(error::of_transaction)? == 0 {
+            index += entry.row_count();
+            continue;
+        }
+        for row in entry.rows() {
+            match row {
+                RowRef::Event(event) => events.push(index, event),
+                RowRef::Capture(capture) => captures.push(index, capture),
+                RowRef::Rejected(row) => {
+                    set_aside(connection, &row, now).map_err(|error| error::of_rows(error, vec![index]))?;
+                }
+            }
+            index += 1;
+        }
+    }
+    insert_rows::<Event>(connection, &events, first_ids[0])?;
+    insert_rows::<Capture>(connection, &captures, first_ids[1])?;
+    Ok([events.rows.len(), captures.rows.len()])
+}
+
+fn set_aside(connection: &mut SqliteConnection, rejected: &RejectedRow<'_>, now: Timestamp) -> QueryResult<usize> {
+    use crate::backend::sql::schema::ingest_rejects::dsl::{
+        at, detail, ingest_rejects, position, reason, row, source, table_name,
+    };
+    let values = (
+        at.eq(now.as_nanos()),
+        table_name.eq(rejected.table.table()),
+        source.eq(rejected.source),
+        position.eq(i64::try_from(rejected.position).unwrap_or(i64::MAX)),
+        reason.eq(rejected.reason),
+        detail.eq(rejected.detail),
+        row.eq(&rejected.row),
+    );
+    diesel::insert_into(ingest_rejects).values(values).execute(connection)
+}
+
+/// Rows of one table, with their numbers in the batch.
+struct Numbered<'a, R> {
+    rows: Vec<&'a R>,
+    numbers: Vec<usize>,
+}
+
+impl<'a, R> Numbered<'a, R> {
+    fn with_capacity(rows: usize) -> Self {
+        Self { rows: Vec::with_capacity(rows), numbers: Vec::with_capacity(rows) }
+    }
+
+    fn push(&mut self, number: usize, row: &'a R) {
+        self.rows.push(row);
+        self.numbers.push(number);
+    }
+}
+
+/// Inserts rows in statements of 100, then of 10, then single ones: three shapes, each prepared once.
+fn insert_rows<R: Columns>(
+    connection: &mut SqliteConnection,
+    numbered: &Numbered<'_, R>,
+    first_id: i64,
+) -> Result<(), WriteError> {
+    let mut done = 0;
+    done += insert_chunks::<R, 100>(connection, numbered, done, first_id)?;
+    done += insert_chunks::<R, 10>(connection, numbered, done, first_id)?;
+    insert_chunks::<R, 1>(connection, numbered, done, first_id)?;
+    Ok(())
+}
+
+/// Inserts as many rows, from `from` on, as fill statements of `N`; returns how many.
+fn insert_chunks<R: Columns, const N: usize>(
+    connection: &mut SqliteConnection,
+    numbered: &Numbered<'_, R>,
+    from: usize,
+    first_id: i64,
+) -> Result<usize, WriteError> {
+    let (chunks, rest) = numbered.rows[from..].as_chunks::<N>();
+    for (index, rows) in chunks.iter().enumerate() {
+        let here = || numbered.numbers[from + index * N..][..N].to_vec();
+        let insert = Insert::numbered(rows, first_id + (from + index * N) as i64);
+        let stored = insert.execute(connection).map_err(|error| error::of_rows(error, here()))?;
+        if stored != N {
+            let detail = format!("a trigger let the database store only {stored} of {N} rows");
+            return Err(WriteError::Rejected { rows: here(), detail });
+        }
+    }
+    Ok(numbered.rows.len() - from - rest.len())
+}
+
+impl Dialect for SqliteDialect {
+    /// `OR FAIL` spares the statement journal that a multi-row INSERT into an indexed table would write; a violation is
+    /// still reported, and the transaction rolled back.
+    const INSERT_INTO: &'static str = "INSERT OR FAIL INTO ";
+    const SUFFIX: &'static str = "_open";
+
+    fn bind<'b>(out: &mut AstPass<'_, 'b, Self>, cell: &'b Cell<'b>) -> QueryResult<()> {
+        match cell {
+            Cell::Number(value) => out.push_bind_param::<BigInt, _>(value),
+            Cell::Small(value) => out.push_bind_param::<Nullable<Integer>, _>(value),
+            Cell::Text(value) => out.push_bind_param::<Nullable<Text>, _>(value),
+            Cell::Bytes(value) => out.push_bind_param::<Binary, _>(value),
+        }
+    }
+}

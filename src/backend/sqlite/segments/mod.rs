@@ -1,0 +1,130 @@
+//! `events` and `captures` as segments: why the file does not slow down as it grows.
+//!
+//! Rows go into `events_open` and `captures_open`, which have no secondary index and stay small. A full one is renamed,
+//! indexed, and later merged with its neighbours; `events` and `captures` are views over all of them; retention drops
+//! whole segments. `plan` decides what comes next, `steps` does it in one transaction each, `catalogue` is the table
+//! that says what there is, `view` makes the views. Called by the writing connection's owner (`sqlite/mod.rs`), between
+//! batches, and by its housekeeper (`housekeeper.rs`), when nothing is being written.
+//!
+//! Ids are given here, from one counter for each kind that goes up in the order of commits. The counter is read from the
+//! file when a connection is opened: so after an unknown outcome it is what the file says.
+
+use diesel::prelude::*;
+use diesel::result::QueryResult;
+use diesel::sql_types::{BigInt, Nullable};
+
+use crate::chunk::RowKind;
+
+mod catalogue;
+mod plan;
+mod steps;
+mod view;
+
+pub(crate) use catalogue::{Segment, State, load};
+pub(crate) use plan::{Limits, Space, Step, Urgency};
+
+/// The segments of an open file, with what the open ones hold.
+pub(super) struct Segments {
+    catalogue: [Vec<Segment>; 2],
+    space: Space,
+}
+
+#[derive(QueryableByName)]
+struct Held {
+    #[diesel(sql_type = BigInt)]
+    rows: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    last_id: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    bytes: Option<i64>,
+}
+
+impl Segments {
+    /// Reads the catalogue and what the open segments hold.
+    pub(super) fn read(connection: &mut SqliteConnection) -> QueryResult<Self> {
+        let mut catalogue = load(connection)?;
+        for open in catalogue.iter_mut().flatten().filter(|segment| segment.state == State::Open) {
+            let weight = catalogue::weight(open.kind);
+            let held =
+                format!("SELECT count(*) AS rows, max(id) AS last_id, sum({weight}) AS bytes FROM {}", open.table());
+            let held: Held = diesel::sql_query(held).get_result(connection)?;
+            open.rows = held.rows;
+            open.bytes = held.bytes.unwrap_or(0);
+            open.last_id = held.last_id.unwrap_or(open.last_id);
+        }
+        let space = Self::measured(connection)?;
+        Ok(Self { catalogue, space })
+    }
+
+    fn open(&mut self, kind: RowKind) -> Option<&mut Segment> {
+        self.catalogue[kind.index()].iter_mut().find(|segment| segment.state == State::Open)
+    }
+
+    /// Returns the id for a kind's next row.
+    pub(super) fn next_id(&self, kind: RowKind) -> i64 {
+        self.catalogue[kind.index()].iter().map(|segment| segment.last_id).max().unwrap_or(0) + 1
+    }
+
+    /// Notes rows that were committed to the open segment.
+    pub(super) fn committed(&mut self, kind: RowKind, rows: i64, bytes: i64) {
+        let last_id = self.next_id(kind) + rows - 1;
+        if let Some(open) = self.open(kind) {
+            open.rows += rows;
+            open.bytes += bytes;
+            open.last_id = last_id;
+        }
+    }
+
+    /// Returns whether the open segment must be closed before so many more rows and bytes.
+    pub(super) fn is_full(&mut self, kind: RowKind, rows: i64, bytes: i64, limits: &Limits) -> bool {
+        self.open(kind).is_some_and(|open| plan::is_full(open, rows, bytes, limits))
+    }
+
+    /// Returns what should be done next.
+    pub(super) fn next(&self, limits: &Limits, now: i64, urgency: Urgency) -> Option<Step> {
+        plan::next(&self.catalogue, self.space, limits, now, urgency)
+    }
+
+    /// Carries a step out.
+    pub(super) fn carry_out(&mut self, connection: &mut SqliteConnection, step: &Step, now: i64) -> QueryResult<()> {
+        steps::carry_out(connection, &self.catalogue, step, now)?;
+        // What the open segments hold is not in the table; a step that closes one leaves an empty one behind.
+        let held = self.catalogue.clone();
+        self.catalogue = load(connection)?;
+        for open in self.catalogue.iter_mut().flatten().filter(|segment| segment.state == State::Open) {
+            let same = |old: &&Segment| old.state == State::Open && old.kind == open.kind && old.number == open.number;
+            if let Some(old) = held.iter().flatten().find(same) {
+                (open.rows, open.bytes, open.last_id) = (old.rows, old.bytes, old.last_id);
+            }
+        }
+        self.space = Self::measured(connection)?;
+        Ok(())
+    }
+
+    /// Looks again how large the file is.
+    pub(super) fn look(&mut self, connection: &mut SqliteConnection) -> QueryResult<()> {
+        self.space = Self::measured(connection)?;
+        Ok(())
+    }
+
+    /// Returns how many rows the segment has that a step is about to retire; 0 for other steps.
+    pub(super) fn rows(&self, step: &Step) -> i64 {
+        let Step::Retire(kind, number, _) = *step else { return 0 };
+        self.catalogue[kind.index()].iter().find(|segment| segment.number == number).map_or(0, |segment| segment.rows)
+    }
+
+    /// Returns the segments of both kinds.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Segment> {
+        self.catalogue.iter().flatten()
+    }
+
+    pub(super) fn space(&self) -> Space {
+        self.space
+    }
+
+    fn measured(connection: &mut SqliteConnection) -> QueryResult<Space> {
+        let number = |connection: &mut SqliteConnection, name| super::open::pragma_number(connection, name);
+        let page = number(connection, "page_size")?;
+        Ok(Space { file: page * number(connection, "page_count")?, free: page * number(connection, "freelist_count")? })
+    }
+}
