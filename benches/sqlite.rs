@@ -25,20 +25,21 @@ Measures inserts into SQLite: the C API, our writer alone, the whole pipeline.
   --rows N           rows of each run [200000]
   --rounds N         runs of each contender; their median counts [5]
   --quick            60,000 rows, 3 rounds
-  --indexes LIST     of none,two,schema [all]
+  --indexes LIST     of none,schema [all]
   --batches LIST     rows per transaction [100,1000,8192]
   --only LIST        contenders whose names contain one of these words, like `C,writer,8 send`
   --cache SIZE       page cache, for C and for us [256 MiB]
   --dir PATH         where the files are written [the target directory]
 
-`two` are (src_ip, ts) and (sensor, ts); `schema` has (ts) as well. A `built` pipeline builds its rows (one allocation,
+`schema`: C inserts in place into one table with the schema's three indexes, as everybody does; our writer into segments,
+which it indexes as it goes. `none`: neither has a secondary index. A `built` pipeline builds its rows (one allocation,
 a check of their JSON) within the measured time; the others send rows that are built already. In `send_many` a chunk
 has 64 rows (50 in batches of 100: chunks are never cut). The ratios are to the best C and to the writer alone, of rows per second.
 ";
 
-/// Indexes to leave out of the schema's, by the setting's name.
-const INDEXES: [(&str, &[&str]); 3] =
-    [("none", &["events_ts", "events_src_ip_ts", "events_sensor_ts"]), ("two", &["events_ts"]), ("schema", &[])];
+const INDEXES: [&str; 2] = ["none", "schema"];
+/// One table for each kind of row, with the schema's indexes.
+const ONE_TABLE: &str = include_str!("../src/backend/sqlite/migrations/2026-11-20-000001_rows/up.sql");
 
 #[derive(Clone, Copy, PartialEq)]
 enum Contender {
@@ -108,14 +109,14 @@ fn main() {
         settings.cache,
         settings.dir.display()
     );
-    for (indexes, dropped) in INDEXES.iter().filter(|(name, _)| settings.indexes.contains(name)) {
+    for indexes in &settings.indexes {
         for batch in &settings.batches {
-            compare(&settings, &lines, (indexes, dropped), *batch);
+            compare(&settings, &lines, indexes, *batch);
         }
     }
 }
 
-fn compare(settings: &Settings, lines: &[Line], (indexes, dropped): (&str, &[&str]), batch: usize) {
+fn compare(settings: &Settings, lines: &[Line], indexes: &str, batch: usize) {
     let wanted = |name: &str| settings.only.is_empty() || settings.only.iter().any(|word| name.contains(word.as_str()));
     let contenders: Vec<_> = Contender::all().into_iter().filter(|one| wanted(&one.name())).collect();
     let mut runs: Vec<Vec<Run>> = contenders.iter().map(|_| Vec::new()).collect();
@@ -128,10 +129,17 @@ fn compare(settings: &Settings, lines: &[Line], (indexes, dropped): (&str, &[&st
         for index in order {
             let dir = tempfile::tempdir_in(&settings.dir).expect("a directory for the run");
             let path = dir.path().join("bench.db");
-            create(&path, dropped);
+            if matches!(contenders[index], Contender::C { .. }) {
+                create(&path, indexes);
+            }
             let mut config = Config::default();
             config.batch.max_rows = batch;
             config.sqlite.cache = settings.cache;
+            if indexes == "none" {
+                // No segment is ever full, so none is indexed.
+                (config.sqlite.segment_rows, config.sqlite.merged_rows) = (1_000_000, 2_000_000);
+                (config.sqlite.segment_bytes, config.sqlite.merged_bytes) = (Bytes(1 << 30), Bytes(2 << 30));
+            }
             runs[index].push(run(contenders[index], &path, lines, config));
             let count = count(&path);
             assert_eq!(count, lines.len(), "{} has lost or doubled rows", contenders[index].name());
@@ -158,12 +166,13 @@ fn compare(settings: &Settings, lines: &[Line], (indexes, dropped): (&str, &[&st
     }
 }
 
-/// Makes the file with our own tables, and takes indexes away.
-fn create(path: &Path, dropped: &[&str]) {
-    drop(Sqlite::open(path, &Config::default()).expect("a new database"));
+/// Makes a file with one ordinary table.
+fn create(path: &Path, indexes: &str) {
     let connection = raw::Connection::open(path);
-    for index in dropped {
-        connection.execute(&format!("DROP INDEX {index}"));
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL");
+    connection.execute(ONE_TABLE);
+    if indexes == "none" {
+        connection.execute("DROP INDEX events_ts; DROP INDEX events_src_ip_ts; DROP INDEX events_sensor_ts");
     }
 }
 
@@ -206,7 +215,7 @@ fn spent_by(name: &str) -> Duration {
 }
 
 fn writer(path: &Path, lines: &[Line], config: &Config) -> Run {
-    let backend = Sqlite::open(path, config).expect("the database just made");
+    let backend = Sqlite::open(path, config).expect("a new database");
     let batch = config.batch.max_rows;
     let of = |(number, lines): (usize, &[Line])| {
         let rows = lines.iter().map(|line| Row::Keep(line.event())).collect();
@@ -219,7 +228,7 @@ fn writer(path: &Path, lines: &[Line], config: &Config) -> Run {
 fn pipeline(path: &Path, lines: &[Line], config: Config, producers: usize, chunk: usize, built: Rows) -> Run {
     // Chunks are never cut: of 64 rows only one would go into a batch of 100.
     let chunk = chunk.min(config.batch.max_rows.div_ceil(2));
-    let backend = Sqlite::open(path, &config).expect("the database just made");
+    let backend = Sqlite::open(path, &config).expect("a new database");
     let pipeline = Pipeline::builder().config(config).backend(backend).open().expect("a valid configuration");
     let shares: Vec<&[Line]> = lines.chunks(lines.len().div_ceil(producers)).collect();
     let build = |lines: &[Line]| lines.iter().map(Line::event).collect::<Vec<_>>();
@@ -254,7 +263,7 @@ fn settings() -> Settings {
     let mut settings = Settings {
         rows: 200_000,
         rounds: 5,
-        indexes: INDEXES.iter().map(|(name, _)| *name).collect(),
+        indexes: INDEXES.to_vec(),
         batches: vec![100, 1000, 8192],
         only: Vec::new(),
         cache: Config::default().sqlite.cache,
