@@ -27,6 +27,10 @@ const SCHEMA_VERSION: i64 = 2;
 /// How long another holder of the writer lock may take to let go: one that was killed this moment still has its files
 /// open until the kernel has taken it apart.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of a page in new files. Measured with batches of 100, 1000 and 8192 rows, thousand rows/s: 4 KiB 175, 242, 242;
+/// 8 KiB 214, 260, 263; 16 KiB 199, 263, 282. Rows are appended and indexes built in order, so that larger pages only
+/// spare headers and system calls; for small commits 16 KiB are too much.
+const PAGE: u32 = 8192;
 /// "FRBY", in `PRAGMA application_id`.
 const APPLICATION_ID: i64 = 0x4652_4259;
 
@@ -83,11 +87,11 @@ pub(super) fn connect(path: &Path, access: Access) -> Result<SqliteConnection, D
     Ok(connection)
 }
 
-/// Sets what a file without tables must know from the start: that space can be given back later. Not in a file that has
-/// them: there it would do nothing, and wait for whoever holds the write lock.
+/// Sets what a file without tables must know from the start: the size of its pages, and that space can be given back
+/// later. Not in a file that has them: there it would do nothing, and wait for whoever holds the write lock.
 fn prepare(connection: &mut SqliteConnection) -> Result<(), DieselError> {
     if pragma_number(connection, "user_version")? == 0 {
-        connection.batch_execute("PRAGMA auto_vacuum=INCREMENTAL")?;
+        connection.batch_execute(&format!("PRAGMA page_size={PAGE}; PRAGMA auto_vacuum=INCREMENTAL"))?;
     }
     Ok(())
 }

@@ -127,8 +127,8 @@ fn damage_that_is_found_while_writing_fails_the_lane_and_every_receipt() {
     // The open segment is read when the file is opened, the ledger with the first batch only.
     let page = database.number("SELECT rootpage FROM sqlite_schema WHERE name = 'ingest_ledger'") as u64;
     let mut file = fs::OpenOptions::new().write(true).open(database.path()).unwrap();
-    file.seek(SeekFrom::Start((page - 1) * 4096)).unwrap();
-    file.write_all(&[0x5a; 4096]).unwrap();
+    file.seek(SeekFrom::Start((page - 1) * 8192)).unwrap();
+    file.write_all(&[0x5a; 8192]).unwrap();
     drop(file);
     let pipeline = database.open();
     let sender = pipeline.events();
