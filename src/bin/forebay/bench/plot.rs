@@ -15,6 +15,8 @@ use crate::terminal::thousands;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 const SIZE: (u32, u32) = (1280, 1160);
+/// Where the legend begins, below title, machine and load.
+const LEGEND: i32 = 98;
 /// More points than a panel has room for only make the file large.
 const MOST_POINTS: usize = 300;
 /// Okabe and Ito's palette, told apart by colour-blind readers too; the baseline is grey.
@@ -51,7 +53,7 @@ pub fn draw(path: &Path, report: &Report) -> Result<(), String> {
 fn draw_all(path: &Path, report: &Report) -> Result<(), Box<dyn std::error::Error>> {
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let head = 74 + 22 * report.runs.len() as i32;
+    let head = LEGEND + 22 * report.runs.len() as i32;
     let (top, panels) = root.split_vertically(head);
     draw_head(&top, report)?;
     for (row, (what, y)) in panels.split_evenly((PANELS.len(), 1)).iter().zip(PANELS) {
@@ -69,8 +71,9 @@ fn draw_head(area: &Area<'_>, report: &Report) -> Result<(), Box<dyn std::error:
     let text = (FONT, 17).into_font().color(&INK);
     area.draw(&Text::new("forebay bench", (24, 18), title))?;
     area.draw(&Text::new(machine::text(), (24, 48), text.clone()))?;
+    area.draw(&Text::new(report.load().unwrap_or_default(), (24, 70), text.clone()))?;
     for (index, run) in report.runs.iter().enumerate() {
-        let y = 80 + 22 * index as i32;
+        let y = LEGEND + 6 + 22 * index as i32;
         let style = color(report, index).stroke_width(4);
         area.draw(&PathElement::new([(24, y), (60, y)], style))?;
         let rate = thousands(run.outcome.rate() as u64);
@@ -95,7 +98,7 @@ fn draw_panel(
     let mut chart = ChartBuilder::on(area)
         .caption(what, (FONT, 18).into_font().color(&INK))
         .margin(10)
-        .margin_right(28)
+        .margin_right(48)
         .x_label_area_size(44)
         .y_label_area_size(76)
         .build_cartesian_2d(0.0..width, 0.0..height * 1.08)?;

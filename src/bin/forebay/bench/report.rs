@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use forebay::config::Synchronous;
 use serde_json::{Value, json};
 
 use super::course::Course;
@@ -49,6 +50,12 @@ impl Report {
         baseline.or(self.runs.first()).filter(|_| self.runs.len() > 1)
     }
 
+    /// Says what producers do, if it is the same for all runs.
+    pub fn load(&self) -> Option<String> {
+        let load = self.runs.first().map(|run| sending(&run.load))?;
+        self.runs.iter().all(|run| sending(&run.load) == load).then_some(load)
+    }
+
     fn ratio(&self, run: &Run) -> Option<f64> {
         self.reference().map(|reference| run.outcome.rate() / reference.outcome.rate().max(1e-9))
     }
@@ -61,8 +68,9 @@ impl Report {
     }
 
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "{}\n{}\n", machine::text(), version())?;
-        let mut settings = Table::new([("", Side::Left), ("load and settings", Side::Left)]);
+        writeln!(out, "{}\n{}", machine::text(), version())?;
+        writeln!(out, "{}\n", self.load().unwrap_or_default())?;
+        let mut settings = Table::new([("", Side::Left), ("settings", Side::Left)]);
         let mut rates = Table::new([
             ("", Side::Left),
             ("rows", Side::Right),
@@ -93,7 +101,8 @@ impl Report {
         for run in &self.runs {
             let Outcome { course, figures, .. } = &run.outcome;
             let (outcome, label) = (&run.outcome, run.load.label.clone());
-            settings.push([label.clone(), described(&run.load)]);
+            let own = if self.load().is_none() { sending(&run.load) + "; " } else { String::new() };
+            settings.push([label.clone(), own + &storing(&run.load)]);
             let (first, last) = course.first_and_last_tenth().map_or((None, None), |(a, b)| (Some(a), Some(b)));
             rates.push([
                 label.clone(),
@@ -124,11 +133,12 @@ impl Report {
         write!(out, "{settings}\n{rates}\n{sizes}\n{latencies}\n")?;
         self.write_courses(out)?;
         if let Some(reference) = self.reference() {
-            writeln!(
-                out,
-                "\nratio: rows/s to those of {}; median of {} interleaved rounds",
-                reference.load.label, self.rounds
-            )?;
+            let rounds = if self.rounds == 1 {
+                "one round".into()
+            } else {
+                format!("median of {} interleaved rounds", self.rounds)
+            };
+            writeln!(out, "\nratio: rows/s to those of {}; {rounds}", reference.load.label)?;
         }
         for run in &self.runs {
             let (label, outcome) = (&run.load.label, &run.outcome);
@@ -205,23 +215,30 @@ fn database(load: &Load) -> String {
     }
 }
 
-fn described(load: &Load) -> String {
-    let (config, captures) = (&load.config, load.capture_share * 100.0);
-    let pace =
-        load.rate.map_or_else(|| "as fast as possible".into(), |rate| format!("{} rows/s", thousands(rate as u64)));
-    let (batch, sqlite) = (&config.batch, &config.sqlite);
+/// What producers do.
+fn sending(load: &Load) -> String {
+    let pace = load.rate.map(|rate| format!("{} rows/s", thousands(rate as u64)));
     format!(
-        "{} producers x {} rows a send, {captures:.0} % captures, rows of {} bytes, {pace}, seed {}; {}, batches of {} rows / {} / \
-         {:?}, synchronous {:?}, cache {}",
+        "{} producers x {} rows a send, {:.0} % captures, rows of {} bytes, {}, seed {}",
         load.producers,
         load.send_rows,
-        load.row_bytes,
-        load.seed,
+        load.capture_share * 100.0,
+        thousands(load.row_bytes as u64),
+        pace.unwrap_or_else(|| "as fast as they are taken".into()),
+        load.seed
+    )
+}
+
+/// What stores it.
+fn storing(load: &Load) -> String {
+    let (batch, sqlite) = (&load.config.batch, &load.config.sqlite);
+    let synchronous = if sqlite.synchronous == Synchronous::Full { "full" } else { "normal" };
+    format!(
+        "{}, batches of {} rows / {} / {:?}, synchronous {synchronous}, cache {}",
         database(load),
         thousands(batch.max_rows as u64),
         batch.max_bytes,
         batch.max_wait,
-        sqlite.synchronous,
         sqlite.cache
     )
 }
