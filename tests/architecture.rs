@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
 /// Crates (or macros) and the only places where they may stand.
 const ROOMS: &[(&str, &[&str])] = &[
     ("diesel", &["src/backend/"]),
-    ("libsqlite3_sys", &["tests/", "benches/"]),
+    ("libsqlite3_sys", &["tests/", "benches/", YARDSTICK]),
     // `src/bin/forebay/metrics.rs` is a module of the same name.
     ("metrics::", &["src/telemetry.rs", "src/bin/"]),
     ("counter!", &["src/telemetry.rs"]),
@@ -36,6 +36,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("flate2", &["src/source/", "tests/"]),
     ("env::var", &["src/bin/", "tests/", "benches/"]),
 ];
+
+/// The C calls that `forebay bench` compares us with: what is measured there is what one would write without us. A
+/// yardstick only, never a way that a sensor's rows take, and so the one file of the source that may be unsafe.
+const YARDSTICK: &str = "src/bin/forebay/bench/baseline.rs";
 
 const FORBIDDEN_MODULES: &[&str] = &["util", "utils", "helpers", "common", "models", "types", "misc"];
 const MAX_LINES: usize = 500;
@@ -176,7 +180,7 @@ fn files_are_short_and_well_named_and_unsafe_is_explained() {
         let stem = Path::new(&source.path).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         assert!(!FORBIDDEN_MODULES.contains(&stem), "{}: find the noun", source.path);
         let unsafe_blocks = source.code.contains("unsafe {") || source.code.contains("unsafe impl");
-        let allowed = !source.path.starts_with("src/");
+        let allowed = !source.path.starts_with("src/") || source.path == YARDSTICK;
         assert!(!unsafe_blocks || allowed, "{} has unsafe code", source.path);
     }
 }

@@ -10,6 +10,7 @@ mod database;
 mod place;
 mod samples;
 
+mod bench;
 mod faults;
 mod identity;
 mod kill;

@@ -68,15 +68,20 @@ fn main() -> ExitCode {
 
 fn bench(common: &Common, flags: &bench::Bench) -> Result<Exit, Failure> {
     let usage = |message| Failure { exit: Exit::Usage, message };
+    let settings = gather(common).map_err(usage)?;
     terminal::start_logging(common.verbose, &ProgressBar::hidden()).map_err(usage)?;
-    bench::run(flags).map_err(usage)
+    bench::run(flags, settings.pipeline()).map_err(usage)
+}
+
+fn gather(common: &Common) -> Result<Settings, String> {
+    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let file = common.config.clone().or_else(|| environment("FOREBAY_CONFIG").map(Into::into));
+    Settings::gather(file.as_deref(), environment)
 }
 
 fn ingest(common: &Common, flags: &args::Ingest) -> Result<Exit, Failure> {
     let usage = |message| Failure { exit: Exit::Usage, message };
-    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let file = common.config.clone().or_else(|| environment("FOREBAY_CONFIG").map(Into::into));
-    let settings = Settings::gather(file.as_deref(), environment).map_err(usage)?;
+    let settings = gather(common).map_err(usage)?;
     let listen = flags.metrics.or(settings.metrics.listen);
     let sensor = flags.sensor.clone().or_else(|| settings.sensor.clone());
     let (config, url) = settings.for_ingest(flags).map_err(usage)?;

@@ -104,16 +104,22 @@ impl Settings {
         toml::Table::try_from(full).unwrap_or_default()
     }
 
+    /// Returns the pipeline's settings, not checked yet.
+    pub fn pipeline(&self) -> Config {
+        let mut config = Config::default();
+        config.batch = self.batch.clone();
+        config.buffer = self.buffer.clone();
+        config.retry = self.retry.clone();
+        config.sqlite = self.sqlite.clone();
+        config
+    }
+
     /// Adds the flags of `forebay ingest`; returns the pipeline's settings and the database's URL.
     pub fn for_ingest(mut self, flags: &Ingest) -> Result<(Config, String), String> {
-        let mut config = Config::default();
         if !self.cache_is_set {
             self.sqlite.cache = INGEST_CACHE;
         }
-        config.batch = self.batch;
-        config.buffer = self.buffer;
-        config.retry = self.retry;
-        config.sqlite = self.sqlite;
+        let mut config = self.pipeline();
         if let Some(rows) = flags.batch_size {
             config.batch.max_rows = rows;
             // Whoever names a large batch means it to find room.

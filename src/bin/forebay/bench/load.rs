@@ -2,30 +2,32 @@
 //!
 //! With a rate the load is an open loop: each send has its moment in a schedule, and its latency counts from that
 //! moment, not from when the producer got round to it; so a stall shows in all the sends that it delayed
-//! (no "coordinated omission").
+//! (no "coordinated omission"). What is kept of a run does not grow with it: histograms, counters, a thinned course.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use forebay::backend::Backend;
-use forebay::backend::memory::Memory;
-use forebay::pipeline::Pipeline;
-use forebay::{Config, DatabaseUrl, Receipt};
+use forebay::{Config, DatabaseUrl};
 use indicatif::ProgressBar;
 
-use super::latency::{Latencies, Percentiles};
-use super::rows::RowMaker;
-use super::timed::Timed;
-use crate::terminal::thousands;
+use super::baseline::Connection;
+use super::course::{Course, Figures};
+use super::latency::Lot;
+use super::machine;
+use super::meters::Meters;
+use super::rows::{RowMaker, Rows};
+use super::target::{Lane, Sent, Target};
+use crate::terminal::{Teller, thousands};
 
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Load {
     pub label: String,
+    pub contender: Contender,
     pub url: String,
     pub config: Config,
     pub rows: Option<u64>,
@@ -37,30 +39,46 @@ pub struct Load {
     /// Rows a second of all producers together.
     pub rate: Option<f64>,
     pub seed: u64,
+    pub verify: bool,
 }
 
-/// One moment of a run.
-#[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    pub seconds: f64,
-    pub rows: u64,
-    pub rows_per_second: f64,
-    pub send: Percentiles,
-    pub commit: Percentiles,
-    pub end_to_end: Percentiles,
+/// Who writes the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contender {
+    Forebay,
+    SqliteC,
+}
+
+impl Load {
+    /// Returns the file that is written, if it is one.
+    pub fn file(&self) -> Result<Option<PathBuf>, String> {
+        match DatabaseUrl::parse(&self.url).map_err(|error| error.to_string())? {
+            DatabaseUrl::Sqlite(path) => Ok(Some(path)),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// What came of a run.
 pub struct Outcome {
-    pub label: String,
+    /// Rows that producers have sent, and those of them that were confirmed as stored.
+    pub sent: u64,
     pub rows: u64,
+    /// From the first send to the last confirmation.
     pub seconds: f64,
-    pub samples: Vec<Sample>,
-    pub send: Percentiles,
-    pub commit: Percentiles,
-    pub end_to_end: Percentiles,
+    /// To close the database, after that.
+    pub close_seconds: f64,
+    pub course: Course,
+    pub figures: Figures,
+    /// Size of the database, closed.
     pub file_bytes: Option<u64>,
+    /// Largest size of the write-ahead log.
+    pub wal_peak_bytes: Option<u64>,
+    /// Processor time of the process, the making of rows included.
     pub cpu_seconds: f64,
+    pub peak_memory_bytes: Option<u64>,
+    /// Rows that the database had, if it was asked.
+    pub counted: Option<u64>,
     pub complete: bool,
 }
 
@@ -68,195 +86,166 @@ impl Outcome {
     pub fn rate(&self) -> f64 {
         self.rows as f64 / self.seconds.max(1e-9)
     }
-}
 
-#[derive(Default)]
-struct Meters {
-    send: Mutex<Latencies>,
-    commit: Arc<Mutex<Latencies>>,
-    end_to_end: Mutex<Latencies>,
-    /// Rows that producers have claimed to send.
-    claimed: AtomicU64,
-    over: AtomicBool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns whether all went well: everything taken is stored, and the database has what was confirmed.
+    pub fn is_sound(&self) -> bool {
+        self.complete && self.counted.is_none_or(|counted| counted == self.rows)
+    }
 }
 
 /// Runs the load to its end.
 pub fn run(load: &Load, stop: &crate::signals::Stop, bar: &ProgressBar) -> Result<Outcome, String> {
-    let meters = Meters::default();
-    let file = file_of(&load.url)?;
-    let pipeline = open(load, file.as_ref(), Arc::clone(&meters.commit))?;
-    let cpu_before = cpu_seconds();
+    machine::forget_peak_memory();
+    let file = load.file()?;
+    let meters = Arc::new(Meters::new());
+    let mut target = Target::open(load, &meters)?;
+    let cpu_before = machine::cpu_seconds();
+    let mut sampler = Sampler {
+        counts_rows: load.rows.is_some(),
+        course: Course::default(),
+        wal: file.as_deref().map(wal),
+        wal_peak: 0,
+    };
     let began = Instant::now();
-    let mut samples = Vec::new();
     thread::scope(|scope| {
-        let mut producers = Vec::new();
+        let mut threads = Vec::new();
         for producer in 0..load.producers {
-            let (receipts, collected) = channel();
-            let (meters, pipeline) = (&meters, &pipeline);
-            producers.push(scope.spawn(move || produce(load, producer, pipeline, meters, &receipts, began)));
-            scope.spawn(move || collect(collected, meters));
+            let Some((lane, receipts)) = target.lane() else { break };
+            let meters = &*meters;
+            threads.push(scope.spawn(move || produce(load, producer, &lane, meters, began)));
+            threads.extend(receipts.map(|receipts| scope.spawn(move || collect(receipts, meters))));
         }
-        while producers.iter().any(|producer| !producer.is_finished()) {
+        while threads.iter().any(|thread| !thread.is_finished()) || target.is_busy() {
             if stop.is_set() || (load.rows.is_none() && began.elapsed() >= load.duration) {
-                meters.over.store(true, Ordering::Release);
+                meters.end();
             }
-            thread::park_timeout(Duration::from_millis(50));
-            sample(&mut samples, &pipeline, &meters, began, bar);
+            thread::park_timeout(Duration::from_millis(20));
+            sampler.look(&meters, began, bar);
         }
     });
-    // All producers have sent; what they sent is committed when this resolves.
-    let flushed = pipeline.flush().wait();
-    let seconds = began.elapsed().as_secs_f64();
-    let summary = pipeline.shutdown_blocking(Duration::from_secs(60));
-    let rows = summary.lanes.iter().map(|lane| lane.events.committed + lane.captures.committed).sum();
-    let (send, commit, end_to_end) =
-        (lock(&meters.send).whole(), lock(&meters.commit).whole(), lock(&meters.end_to_end).whole());
+    let (sent, rows) = (meters.sent.load(Ordering::Relaxed), meters.confirmed.load(Ordering::Relaxed));
+    let seconds = meters.confirmed_at().saturating_duration_since(began).as_secs_f64();
+    sampler.course.close(seconds, rows, meters.interval());
+    let closing = Instant::now();
+    let mut complete = target.close()?;
+    let close_seconds = closing.elapsed().as_secs_f64();
+    let cpu_seconds = machine::cpu_seconds() - cpu_before;
+    if let Some(fault) = meters.fault() {
+        Teller(bar.clone()).tell(&fault);
+        complete = false;
+    }
+    let counted = file.as_deref().filter(|_| load.verify).map(count).transpose()?;
     Ok(Outcome {
-        label: load.label.clone(),
+        sent,
         rows,
         seconds,
-        samples,
-        send,
-        commit,
-        end_to_end,
+        close_seconds,
+        course: sampler.course,
+        figures: meters.whole(),
+        wal_peak_bytes: file.as_ref().map(|_| sampler.wal_peak),
         file_bytes: file.and_then(|path| path.metadata().ok()).map(|metadata| metadata.len()),
-        cpu_seconds: cpu_seconds() - cpu_before,
-        complete: flushed.is_ok() && summary.is_complete(),
+        cpu_seconds,
+        peak_memory_bytes: machine::peak_memory(),
+        counted,
+        complete,
     })
 }
 
-fn file_of(url: &str) -> Result<Option<PathBuf>, String> {
-    match DatabaseUrl::parse(url).map_err(|error| error.to_string())? {
-        DatabaseUrl::Sqlite(path) => Ok(Some(path)),
-        _ => Ok(None),
-    }
+/// Counts the rows in a database that is closed.
+fn count(path: &Path) -> Result<u64, String> {
+    Connection::open(path)?.number("SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM captures)")
 }
 
-fn open(load: &Load, file: Option<&PathBuf>, writes: Arc<Mutex<Latencies>>) -> Result<Pipeline, String> {
-    let backend: Box<dyn Backend> = match file {
-        None => Box::new(Memory::default()),
-        #[cfg(feature = "sqlite")]
-        Some(path) => {
-            let opened = forebay::backend::sqlite::Sqlite::open(path, &load.config);
-            Box::new(opened.map_err(|error| error.to_string())?)
-        }
-        #[cfg(not(feature = "sqlite"))]
-        Some(_) => return Err("this build has no SQLite; build it with the feature `sqlite`".into()),
-    };
-    let builder = Pipeline::builder().config(load.config.clone()).backend(Timed::new(backend, writes));
-    builder.open().map_err(|error| error.to_string())
+fn wal(path: &Path) -> PathBuf {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    wal.into()
 }
 
 /// Sends until enough is sent or the time is over.
-fn produce(
-    load: &Load,
-    producer: usize,
-    pipeline: &Pipeline,
-    meters: &Meters,
-    receipts: &Sender<(Instant, Receipt)>,
-    began: Instant,
-) {
-    let (events, captures) = (pipeline.events(), pipeline.captures());
+fn produce(load: &Load, producer: usize, lane: &Lane, meters: &Meters, began: Instant) {
     let mut maker = RowMaker::new(load.seed, producer as u64, load.row_bytes);
     let mut dice = fastrand::Rng::with_seed(load.seed ^ producer as u64);
-    let mut mine = Latencies::default();
+    let mut latencies = Lot::new(&meters.send);
     let interval =
         load.rate.map(|rate| Duration::from_secs_f64((load.send_rows * load.producers) as f64 / rate.max(1e-3)));
     // Producers begin one after the other, so that they do not all send at once.
     let offset = interval.map(|interval| interval.mul_f64(producer as f64 / load.producers as f64));
     for turn in 0u32.. {
-        let claimed = meters.claimed.fetch_add(load.send_rows as u64, Ordering::Relaxed);
-        if meters.over.load(Ordering::Acquire) || load.rows.is_some_and(|rows| claimed >= rows) {
-            break;
-        }
-        let rows = load.rows.map_or(load.send_rows, |rows| load.send_rows.min((rows - claimed) as usize));
-        let is_capture = dice.f64() < load.capture_share;
-        let (mut some_events, mut some_captures) = (Vec::new(), Vec::new());
-        for _ in 0..rows {
-            if is_capture { some_captures.push(maker.capture()) } else { some_events.push(maker.event()) }
-        }
+        let Some(count) = meters.claim(load.send_rows, load.rows) else { break };
+        let rows = if dice.f64() < load.capture_share {
+            Rows::Captures((0..count).map(|_| maker.capture()).collect())
+        } else {
+            Rows::Events((0..count).map(|_| maker.event()).collect())
+        };
         let due = match interval.zip(offset) {
             None => Instant::now(),
-            Some((interval, offset)) => wait_until(began + offset + interval * turn, meters),
+            Some((interval, offset)) => {
+                let due = began + offset + interval * turn;
+                if !wait_until(due, meters) {
+                    break;
+                }
+                due
+            }
         };
-        let sent = if is_capture {
-            captures.send_many_blocking(some_captures).ok()
-        } else {
-            events.send_many_blocking(some_events).ok()
-        };
-        mine.record(due.elapsed());
-        let Some(receipt) = sent else { break };
-        // The collector lives until this end is dropped.
-        let _ = receipts.send((due, receipt));
-        if turn % 64 == 63 {
-            lock(&meters.send).take_from(&mut mine);
+        // Before the send: its confirmation may come before it returns.
+        meters.sent.fetch_add(count as u64, Ordering::Relaxed);
+        if let Err(why) = lane.send(rows, due) {
+            return meters.fail(why);
         }
+        latencies.record_since(due);
     }
-    lock(&meters.send).take_from(&mut mine);
 }
 
-/// Waits for a moment of the schedule, which may be past; returns it.
-fn wait_until(due: Instant, meters: &Meters) -> Instant {
+/// Waits for a moment of the schedule, which may be past; returns false if the run is over first.
+fn wait_until(due: Instant, meters: &Meters) -> bool {
     loop {
+        if meters.is_over() {
+            return false;
+        }
         let left = due.saturating_duration_since(Instant::now());
-        if left.is_zero() || meters.over.load(Ordering::Acquire) {
-            return due;
+        if left.is_zero() {
+            return true;
         }
         thread::park_timeout(left.min(Duration::from_millis(100)));
     }
 }
 
 /// Waits for one producer's receipts in their order, which is that of their commits.
-fn collect(receipts: Receiver<(Instant, Receipt)>, meters: &Meters) {
-    let mut mine = Latencies::default();
-    for (turn, (due, receipt)) in receipts.into_iter().enumerate() {
+fn collect(receipts: Receiver<Sent>, meters: &Meters) {
+    let mut latencies = Lot::new(&meters.end_to_end);
+    for (due, rows, receipt) in receipts {
+        // What was not stored shows in the difference to what was sent.
         if receipt.wait().is_ok() {
-            mine.record(due.elapsed());
-        }
-        if turn % 64 == 63 {
-            lock(&meters.end_to_end).take_from(&mut mine);
+            latencies.record_since(due);
+            meters.confirm(rows);
         }
     }
-    lock(&meters.end_to_end).take_from(&mut mine);
 }
 
-/// Takes a sample if a second has passed since the last one.
-fn sample(samples: &mut Vec<Sample>, pipeline: &Pipeline, meters: &Meters, began: Instant, bar: &ProgressBar) {
-    let seconds = began.elapsed().as_secs_f64();
-    let last = samples.last().map_or((0.0, 0), |sample: &Sample| (sample.seconds, sample.rows));
-    let status = pipeline.status();
-    let rows: u64 = status.lanes.iter().map(|lane| lane.events.committed + lane.captures.committed).sum();
-    bar.set_position(rows);
-    if seconds - last.0 < 1.0 {
-        return;
+struct Sampler {
+    /// The bar goes by rows, not by seconds.
+    counts_rows: bool,
+    course: Course,
+    wal: Option<PathBuf>,
+    wal_peak: u64,
+}
+
+impl Sampler {
+    /// Takes a point when it is time, and shows where the run is.
+    fn look(&mut self, meters: &Meters, began: Instant, bar: &ProgressBar) {
+        let seconds = began.elapsed().as_secs_f64();
+        let rows = meters.stored.load(Ordering::Relaxed);
+        let wal = self.wal.as_ref().and_then(|path| path.metadata().ok()).map_or(0, |metadata| metadata.len());
+        self.wal_peak = self.wal_peak.max(wal);
+        bar.set_position(if self.counts_rows { rows } else { seconds as u64 });
+        if !self.course.is_due(seconds) {
+            return;
+        }
+        self.course.add(seconds, rows, meters.interval());
+        if let Some(point) = self.course.points().last() {
+            let (rate, commit) = (thousands(point.rows_per_second as u64), point.figures.commit.max);
+            bar.set_message(format!("{} rows, {rate} rows/s, worst commit {commit:.0} ms", thousands(rows)));
+        }
     }
-    let rows_per_second = (rows - last.1) as f64 / (seconds - last.0);
-    bar.set_message(format!("{} rows/s", thousands(rows_per_second as u64)));
-    samples.push(Sample {
-        seconds,
-        rows,
-        rows_per_second,
-        send: lock(&meters.send).interval(),
-        commit: lock(&meters.commit).interval(),
-        end_to_end: lock(&meters.end_to_end).interval(),
-    });
-}
-
-/// User and system time of this process so far (`proc(5)`, in ticks of 1/100 s); 0 where there is no such file.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-    ticks.sum::<u64>() as f64 / 100.0
-}
-
-/// Most memory that this process had so far, in bytes (`VmHWM`).
-pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
 }

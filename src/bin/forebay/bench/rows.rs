@@ -22,6 +22,30 @@ const BEGIN: i64 = 1_767_225_600_000_000_000;
 /// Between two rows of a producer, about.
 const STEP: i64 = 20_000;
 
+/// The rows of one send: of one kind, as producers send them.
+#[derive(Clone, Debug)]
+pub enum Rows {
+    Events(Vec<Event>),
+    Captures(Vec<Capture>),
+}
+
+impl Rows {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Events(rows) => rows.len(),
+            Self::Captures(rows) => rows.len(),
+        }
+    }
+
+    /// Returns the bytes that they count for in every limit.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Events(rows) => rows.iter().map(Event::weight).sum(),
+            Self::Captures(rows) => rows.iter().map(Capture::weight).sum(),
+        }
+    }
+}
+
 /// Makes the rows of one producer.
 pub struct RowMaker {
     random: fastrand::Rng,

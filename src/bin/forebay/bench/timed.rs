@@ -2,23 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use forebay::backend::{Backend, WriteError};
 use forebay::{Batch, Ranges};
 
-use super::latency::Latencies;
+use super::meters::Meters;
 
-/// Measures how long each write of a batch takes.
+/// Measures how long each write of a batch takes, and counts the rows of those that succeed.
 pub struct Timed {
     backend: Box<dyn Backend>,
-    writes: Arc<Mutex<Latencies>>,
+    meters: Arc<Meters>,
 }
 
 impl Timed {
-    pub fn new(backend: Box<dyn Backend>, writes: Arc<Mutex<Latencies>>) -> Self {
-        Self { backend, writes }
+    pub fn new(backend: Box<dyn Backend>, meters: Arc<Meters>) -> Self {
+        Self { backend, meters }
     }
 }
 
@@ -34,7 +34,8 @@ impl Backend for Timed {
     fn write(&self, batch: &Batch) -> Result<(), WriteError> {
         let began = Instant::now();
         let outcome = self.backend.write(batch);
-        self.writes.lock().unwrap_or_else(PoisonError::into_inner).record(began.elapsed());
+        let stored = if outcome.is_ok() { batch.len() } else { 0 };
+        self.meters.wrote(began, stored);
         outcome
     }
 
