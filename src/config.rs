@@ -106,7 +106,8 @@ mod optional_duration {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        super::duration::deserialize(deserializer).map(Some)
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| super::parse_duration(&text).map_err(serde::de::Error::custom)).transpose()
     }
 }
 
