@@ -76,18 +76,9 @@ impl File {
             rest_until: None,
             is_closing: false,
         };
-        let (config, retention) = (&config.sqlite, config.retention);
-        let limits = Limits {
-            open_rows: config.segment_rows as i64,
-            open_bytes: config.segment_bytes.0 as i64,
-            open_age: config.segment_age,
-            merged_rows: config.merged_rows as i64,
-            merged_bytes: config.merged_bytes.0 as i64,
-            most: config.max_segments,
-            retention,
-        };
+        let limits = Limits::of(config);
         let (writer, writes) = (Mutex::new(writer), AtomicUsize::new(0));
-        Ok(Self { writer, writes, path, identity, config: config.clone(), limits })
+        Ok(Self { writer, writes, path, identity, config: config.sqlite.clone(), limits })
     }
 
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
