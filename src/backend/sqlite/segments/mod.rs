@@ -132,3 +132,6 @@ impl Segments {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -285,3 +285,6 @@ fn nanos(duration: Duration) -> i64 {
 fn clamped(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
