@@ -19,6 +19,7 @@ fn plays_the_role_that_its_parent_names() {
         "hold" => hold(&database),
         "write" => crate::crash::write(&database),
         "full_disk" => crate::sqlite::disk::on_a_full_disk(&database),
+        "full_disk_amid_steps" => crate::sqlite::disk::on_a_full_disk_amid_steps(&database),
         "file_limit" => crate::sqlite::disk::at_a_file_limit(&database),
         other => panic!("no role {other}"),
     }

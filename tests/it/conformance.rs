@@ -63,6 +63,33 @@ impl Subject for Sqlite {
     }
 }
 
+/// The same with segments of three rows, so that everything happens while they are closed and merged.
+#[cfg(feature = "sqlite")]
+struct SmallSegments(Sqlite);
+
+#[cfg(feature = "sqlite")]
+impl Subject for SmallSegments {
+    fn open(dir: &Path) -> Self {
+        let path = dir.join("a.db");
+        let mut config = forebay::Config::default();
+        config.sqlite.segment_rows = 3;
+        config.sqlite.merged_rows = 30;
+        config.sqlite.max_segments = 16;
+        Self(Sqlite(forebay::backend::sqlite::Sqlite::open(&path, &config).unwrap(), path))
+    }
+    fn backend(&self) -> &dyn Backend {
+        self.0.backend()
+    }
+    fn stored(&self) -> [u64; 3] {
+        crate::sqlite::catalogue::check(&rusqlite::Connection::open(&self.0.1).unwrap());
+        self.0.stored()
+    }
+    fn reopen(self, dir: &Path) -> Self {
+        drop(self);
+        Self::open(dir)
+    }
+}
+
 fn rows(texts: &[&str]) -> Vec<Row<Event>> {
     texts.iter().map(|text| Row::Keep(event(text))).collect()
 }
@@ -239,3 +266,5 @@ macro_rules! every_claim {
 every_claim!(memory, forebay::backend::memory::Memory);
 #[cfg(feature = "sqlite")]
 every_claim!(sqlite, super::Sqlite);
+#[cfg(feature = "sqlite")]
+every_claim!(small_segments, super::SmallSegments);

@@ -12,10 +12,15 @@ use forebay::{Pipeline, Row};
 
 use crate::child::{self, Running};
 use crate::harness::{capture, event};
-use crate::sqlite::Database;
+use crate::sqlite::{Database, catalogue, segments};
 
 const KILLS: u64 = 50;
+/// Fewer where each run does hundreds of steps.
+const KILLS_AMID_STEPS: u64 = 24;
 const RUN: &str = "FOREBAY_TEST_RUN";
+/// Set: segments of a few rows; `keep`: and retention.
+const SEGMENTS: &str = "FOREBAY_TEST_SEGMENTS";
+const KEPT: u64 = 400;
 
 /// The child: writes until it is killed.
 pub fn write(database: &Path) {
@@ -23,6 +28,13 @@ pub fn write(database: &Path) {
     let mut config = forebay::Config::default();
     config.batch.max_rows = 64;
     config.batch.max_wait = Duration::from_millis(1);
+    if let Ok(segments) = std::env::var(SEGMENTS) {
+        config.batch.max_rows = 16;
+        config.sqlite.segment_rows = 8;
+        config.sqlite.merged_rows = 100;
+        config.sqlite.max_segments = 16;
+        config.retention.max_rows = (segments == "keep").then_some(KEPT);
+    }
     let builder = Pipeline::builder().config(config).database(format!("sqlite:{}", database.display()));
     let pipeline = builder.open().unwrap();
     std::thread::scope(|scope| {
@@ -56,6 +68,64 @@ pub fn write(database: &Path) {
             }
         });
     });
+}
+
+/// Kills a child that does hundreds of steps, now and then with retention, on one file.
+#[test]
+fn killed_while_segments_are_closed_indexed_merged_and_dropped_a_file_goes_on_by_itself() {
+    for keep in ["", "keep"] {
+        let database = Database::new();
+        let (mut said, mut steps) = (BTreeSet::new(), 0);
+        for run in 0..KILLS_AMID_STEPS / 2 {
+            let mut command = child::command("write", database.path());
+            command.env(RUN, run.to_string()).env(SEGMENTS, keep);
+            let mut child = Running::start(command);
+            for _ in 0..fastrand::usize(0..250) {
+                said.insert(child.next().expect("it writes until it is killed"));
+            }
+            child.kill();
+            said.extend(std::iter::from_fn(|| child.next()));
+            child.process.wait().unwrap();
+            if !database.path().exists() || database.number("PRAGMA user_version") == 0 {
+                continue;
+            }
+            match keep {
+                "" => check(&database, &said, run),
+                _ => check_kept(&database, &said),
+            }
+            catalogue::check(&database.connect());
+            steps = steps.max(database.number("SELECT max(number) FROM segments"));
+        }
+        assert!(steps > 50, "{steps} segments: not much of a test");
+        let mut config = segments::tiny();
+        config.retention.max_rows = (keep == "keep").then_some(KEPT);
+        let pipeline = database.open_with(config).unwrap();
+        segments::settled(|sql| database.number(sql));
+        assert!(pipeline.shutdown_blocking(Duration::from_secs(20)).is_complete());
+        catalogue::check(&database.connect());
+        assert_eq!(database.text("PRAGMA integrity_check"), "ok");
+    }
+}
+
+/// Rows may be gone, but only from the oldest on, and never the last ones; and no row is there twice.
+fn check_kept(database: &Database, said: &BTreeSet<String>) {
+    assert_eq!(database.text("PRAGMA integrity_check"), "ok");
+    for (table, text) in [("events", "msg"), ("captures", "CAST(data AS TEXT)")] {
+        let rows = database.texts(&format!("SELECT {text} FROM {table}"));
+        let distinct: BTreeSet<_> = rows.iter().cloned().collect();
+        assert_eq!(distinct.len(), rows.len(), "rows of {table} are there twice");
+        let extent = database.number(&format!("SELECT coalesce(max(id) - min(id) + 1, 0) FROM {table}"));
+        assert_eq!(extent, rows.len() as i64, "{table}: only the oldest go");
+        // Every id was once given to a row that was committed.
+        let given = database.number(&format!("SELECT coalesce(max(id), 0) FROM {table}")) as u64;
+        let is_ours = |name: &&String| name.contains(":0:") == (table == "captures");
+        let acknowledged = said.iter().filter(is_ours).count() as u64;
+        assert!(given >= acknowledged, "{table}: {acknowledged} acknowledged, {given} committed");
+        assert!(rows.len() as u64 >= given.min(KEPT), "{table}: {} of {given} are kept", rows.len());
+    }
+    let positions = database.number("SELECT coalesce(sum(rows), 0) FROM ingest_ledger WHERE source = 'source'");
+    let last = said.iter().filter_map(|name| name.strip_prefix("source:")?.parse::<i64>().ok()).max();
+    assert!(positions > last.unwrap_or(-1), "the ledger has {positions} positions, {last:?} was acknowledged");
 }
 
 #[test]

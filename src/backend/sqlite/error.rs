@@ -8,6 +8,7 @@
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::backend::WriteError;
+use crate::chunk::RowKind;
 
 /// What an error says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,13 @@ pub(super) fn of_transaction(error: DieselError) -> WriteError {
 
 /// Classifies an error of the statement that inserted `rows` (of the batch).
 pub(super) fn of_rows(error: DieselError, rows: Vec<usize>) -> WriteError {
+    // Not the row's fault: somebody else wrote to the open segment, and took the id that was counted on. The next
+    // connection counts on from there.
+    if let DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, information) = &error
+        && RowKind::ALL.iter().any(|kind| information.message().ends_with(&format!(" {}_open.id", kind.table())))
+    {
+        return WriteError::Transient { reason: "foreign_row", source: error.into() };
+    }
     match meaning(&error) {
         Meaning::Row | Meaning::Unknown => WriteError::Rejected { rows, detail: error.to_string() },
         Meaning::Passing(_) | Meaning::Broken => of_transaction(error),

@@ -28,6 +28,8 @@ const BETWEEN_BATCHES: Duration = Duration::from_millis(50);
 const IDLE_AFTER: Duration = Duration::from_millis(5);
 /// How long no step is tried after one that failed.
 const REST: Duration = Duration::from_secs(5);
+/// How long a step waits for another program's lock; a batch that comes meanwhile waits behind it, and so does shutdown.
+const STEP_PATIENCE: Duration = Duration::from_millis(50);
 /// How often the file's size is looked at under full load.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -57,6 +59,8 @@ pub(super) struct Writer {
     last_look: Instant,
     /// After a step that failed.
     rest_until: Option<Instant>,
+    /// Whether it was a step that closed the connection: then the next step may open it again.
+    closed_by_step: bool,
     is_closing: bool,
 }
 
@@ -74,20 +78,12 @@ impl File {
             last_write: Instant::now(),
             last_look: Instant::now(),
             rest_until: None,
+            closed_by_step: false,
             is_closing: false,
         };
-        let (config, retention) = (&config.sqlite, config.retention);
-        let limits = Limits {
-            open_rows: config.segment_rows as i64,
-            open_bytes: config.segment_bytes.0 as i64,
-            open_age: config.segment_age,
-            merged_rows: config.merged_rows as i64,
-            merged_bytes: config.merged_bytes.0 as i64,
-            most: config.max_segments,
-            retention,
-        };
+        let limits = Limits::of(config);
         let (writer, writes) = (Mutex::new(writer), AtomicUsize::new(0));
-        Ok(Self { writer, writes, path, identity, config: config.clone(), limits })
+        Ok(Self { writer, writes, path, identity, config: config.sqlite.clone(), limits })
     }
 
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -151,6 +147,7 @@ impl File {
             Ok(())
         });
         writer.last_write = Instant::now();
+        writer.closed_by_step &= writer.open.is_some();
         self.writes.fetch_sub(1, Ordering::Relaxed);
         written.map(|()| writer)
     }
@@ -185,11 +182,11 @@ impl File {
         if look {
             writer.last_look = Instant::now();
         }
-        // A file that is not open is opened by the next write, and by nobody else.
-        if writer.open.is_none() {
+        // A file that a write has closed is opened by the next write, and by nobody else: it may be damaged.
+        if writer.open.is_none() && !writer.closed_by_step {
             return false;
         }
-        let now = Timestamp::now().as_nanos();
+        let (now, patience) = (Timestamp::now().as_nanos(), self.config.busy_timeout);
         let done = self.with_connection(writer, |Open { connection, segments }| {
             if look {
                 segments.look(connection).map_err(error::of_transaction)?;
@@ -199,7 +196,9 @@ impl File {
             let Some(step) = step.or_else(|| segments.next(&self.limits, now, urgency)) else { return Ok(false) };
             let rows = segments.rows(&step);
             let began = Instant::now();
+            open::set_busy_timeout(connection, STEP_PATIENCE.min(patience)).map_err(error::of_transaction)?;
             segments.carry_out(connection, &step, now).map_err(error::of_transaction)?;
+            open::set_busy_timeout(connection, patience).map_err(error::of_transaction)?;
             tracing::trace!(?step, elapsed = ?began.elapsed(), "segments");
             telemetry::segment_step(step.name(), began.elapsed());
             telemetry::segments(segments.all().map(|segment| (segment.kind, segment.is_visible())));
@@ -211,6 +210,7 @@ impl File {
             Ok(true)
         });
         writer.rest_until = None;
+        writer.closed_by_step = matches!(done, Err(WriteError::Transient { .. }));
         done.unwrap_or_else(|error| {
             tracing::warn!(%error, "work on the segments failed; it is tried again, and rows are taken meanwhile");
             writer.rest_until = Some(Instant::now() + REST);

@@ -131,8 +131,11 @@ impl Backend for Sqlite {
         })?;
         self.tidy(&mut writer, &mut self.untidy.lock().unwrap_or_else(PoisonError::into_inner), ephemeral);
         self.file.with_connection(&mut writer, |Open { connection, .. }| {
-            // Leaves one file behind. Fails without harm while somebody reads.
-            connection.batch_execute("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)").map_err(error::of_transaction)
+            // Leaves one file behind. Fails without harm while somebody reads or writes; for them, too, shutdown does not
+            // wait, and the connection may be a new one by now.
+            connection
+                .batch_execute("PRAGMA busy_timeout=100; PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)")
+                .map_err(error::of_transaction)
         })
     }
 }

@@ -111,6 +111,11 @@ pub(super) fn configure(connection: &mut SqliteConnection, config: &SqliteConfig
     ))
 }
 
+/// Sets how long a statement waits for another program's lock.
+pub(super) fn set_busy_timeout(connection: &mut SqliteConnection, patience: Duration) -> Result<(), DieselError> {
+    connection.batch_execute(&format!("PRAGMA busy_timeout={}", patience.as_millis()))
+}
+
 fn resolve(path: &Path) -> Result<PathBuf, Error> {
     if let Ok(existing) = path.canonicalize() {
         return Ok(existing);

@@ -7,10 +7,11 @@ use std::fs;
 use std::path::Path;
 
 use forebay::pipeline::LaneState;
-use forebay::{Pipeline, TrySendError};
+use forebay::{Config, Pipeline, TrySendError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Database, LONG, impatient};
+use super::segments::{settled, tiny};
+use super::{Database, LONG, catalogue, impatient};
 use crate::child::{self, Running};
 use crate::harness::{adds_up, capture, counts, eventually, state};
 
@@ -27,6 +28,15 @@ fn succeed(command: std::process::Command) {
 
 #[test]
 fn on_a_full_disk_rows_wait_and_when_there_is_room_again_they_are_stored() {
+    on_a_small_disk("full_disk");
+}
+
+#[test]
+fn on_a_full_disk_segments_wait_too_and_when_there_is_room_again_they_are_finished() {
+    on_a_small_disk("full_disk_amid_steps");
+}
+
+fn on_a_small_disk(role: &str) {
     let database = Database::new();
     let script =
         format!("mount -t tmpfs -o size=6m forebay-test {} && exec \"$0\" \"$@\"", database.directory().display());
@@ -34,7 +44,7 @@ fn on_a_full_disk_rows_wait_and_when_there_is_room_again_they_are_stored() {
         true => &["unshare", "--mount"],
         false => &["unshare", "--user", "--map-root-user", "--mount"],
     };
-    succeed(child::command_in_shell(shell, &script, "full_disk", database.path()));
+    succeed(child::command_in_shell(shell, &script, role, database.path()));
 }
 
 #[test]
@@ -48,7 +58,16 @@ fn at_a_limit_of_the_files_size_rows_wait_and_when_it_is_raised_they_are_stored(
 pub fn on_a_full_disk(path: &Path) {
     let ballast = path.with_file_name("ballast");
     fs::write(&ballast, vec![0; 3 << 20]).unwrap();
-    wait_and_go_on(path, &["full", "I/O"], || fs::remove_file(&ballast).unwrap());
+    wait_and_go_on(path, impatient(), &["full", "I/O"], || fs::remove_file(&ballast).unwrap());
+}
+
+/// The same with segments of ten rows: the disk is full amid closing, indexing and merging.
+pub fn on_a_full_disk_amid_steps(path: &Path) {
+    let ballast = path.with_file_name("ballast");
+    fs::write(&ballast, vec![0; 4 << 20]).unwrap();
+    let mut config = tiny();
+    config.sqlite.segment_rows = 10;
+    wait_and_go_on(path, config, &["full", "I/O"], || fs::remove_file(&ballast).unwrap());
 }
 
 /// The child whose files may not grow beyond 2 MB.
@@ -56,12 +75,11 @@ pub fn at_a_file_limit(path: &Path) {
     let set = |current| setrlimit(Resource::Fsize, Rlimit { current, maximum: None }).unwrap();
     assert_eq!(getrlimit(Resource::Fsize).maximum, None, "the hard limit must be open for this test");
     set(Some(2 << 20));
-    wait_and_go_on(path, &["I/O", "full"], || set(None));
+    wait_and_go_on(path, impatient(), &["I/O", "full"], || set(None));
 }
 
 /// Sends until there is no room, neither on the disk nor in memory; gives room, and everything must land.
-fn wait_and_go_on(path: &Path, words: &[&str], give_room: impl FnOnce()) {
-    let mut config = impatient();
+fn wait_and_go_on(path: &Path, mut config: Config, words: &[&str], give_room: impl FnOnce()) {
     config.batch.max_rows = 10;
     config.buffer.captures.max_rows = 20;
     let builder = Pipeline::builder().config(config).database(format!("sqlite:{}", path.display()));
@@ -91,6 +109,8 @@ fn wait_and_go_on(path: &Path, words: &[&str], give_room: impl FnOnce()) {
     let sent = receipts.len() as i64;
     give_room();
     receipts.into_iter().for_each(|receipt| receipt.wait().unwrap());
+    // Without another row.
+    settled(|sql| rusqlite::Connection::open(path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap());
     assert!(pipeline.shutdown_blocking(LONG).is_complete());
     let reader = rusqlite::Connection::open(path).unwrap();
     let number = |sql: &str| reader.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
@@ -99,5 +119,6 @@ fn wait_and_go_on(path: &Path, words: &[&str], give_room: impl FnOnce()) {
     assert_eq!(number(&format!("SELECT count(DISTINCT {numbers}) FROM captures")), sent);
     let sound = reader.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).unwrap();
     assert_eq!(sound, "ok");
+    catalogue::check(&reader);
     child::say("done");
 }

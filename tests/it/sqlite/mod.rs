@@ -8,13 +8,16 @@ use forebay::{Config, Error, Pipeline};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+pub mod catalogue;
 pub mod disk;
 mod file;
+mod migration;
 mod open;
 mod outage;
 mod readers;
 mod refused;
 mod rows;
+pub mod segments;
 
 pub const LONG: Duration = Duration::from_secs(20);
 

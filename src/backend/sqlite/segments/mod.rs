@@ -125,6 +125,13 @@ impl Segments {
     fn measured(connection: &mut SqliteConnection) -> QueryResult<Space> {
         let number = |connection: &mut SqliteConnection, name| super::open::pragma_number(connection, name);
         let page = number(connection, "page_size")?;
-        Ok(Space { file: page * number(connection, "page_count")?, free: page * number(connection, "freelist_count")? })
+        Ok(Space {
+            file: page * number(connection, "page_count")?,
+            free: page * number(connection, "freelist_count")?,
+            is_incremental: number(connection, "auto_vacuum")? != 0,
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,12 +18,15 @@ use std::time::Duration;
 
 use super::catalogue::{Segment, State};
 use crate::chunk::RowKind;
-use crate::config::RetentionConfig;
+use crate::config::{Config, RetentionConfig};
 
 /// Fewest segments that are merged at once: less would copy the same rows again and again.
 const FAN_IN: usize = 8;
-/// A segment is merged within this part of `retention.max_age`, so that rows do not outlive it by much.
-const SPAN_OF_AGE: u32 = 16;
+/// A segment is at most this part of what retention keeps: since whole segments go, neither much more stays than was
+/// asked for, nor does much go at once.
+const PART: u32 = 16;
+/// Fewest rows for which a segment is closed on behalf of retention.
+const LEAST_ROWS: i64 = 1024;
 
 /// The bounds that steps are decided by.
 #[derive(Clone, Debug)]
@@ -43,6 +46,25 @@ pub(crate) struct Limits {
     pub(crate) retention: RetentionConfig,
 }
 
+impl Limits {
+    /// Returns the limits that a configuration means.
+    pub(crate) fn of(config: &Config) -> Self {
+        let (sqlite, retention) = (&config.sqlite, config.retention);
+        let part = |most: u64| clamped(most) / i64::from(PART);
+        let rows = retention.max_rows.map_or(i64::MAX, |most| part(most).max(LEAST_ROWS));
+        let bytes = retention.max_bytes.map_or(i64::MAX, |most| part(most.0));
+        Self {
+            open_rows: rows.min(sqlite.segment_rows as i64),
+            open_bytes: bytes.min(clamped(sqlite.segment_bytes.0)),
+            open_age: retention.max_age.map_or(sqlite.segment_age, |age| sqlite.segment_age.min(age / PART)),
+            merged_rows: rows.min(sqlite.merged_rows as i64),
+            merged_bytes: bytes.min(clamped(sqlite.merged_bytes.0)),
+            most: sqlite.max_segments,
+            retention,
+        }
+    }
+}
+
 /// The file, as far as steps depend on it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Space {
@@ -50,6 +72,8 @@ pub(crate) struct Space {
     pub(crate) file: i64,
     /// Bytes of pages that hold nothing.
     pub(crate) free: i64,
+    /// Whether those can be given back: not in a file that was made anew by `sqlite3 .recover`, say.
+    pub(crate) is_incremental: bool,
 }
 
 /// How urgent a step must be.
@@ -140,8 +164,7 @@ fn visible(segments: &[Segment]) -> impl Iterator<Item = &Segment> {
 
 fn close(kind: RowKind, segments: &[Segment], limits: &Limits, now: i64) -> Option<Step> {
     let open = segments.iter().find(|segment| segment.state == State::Open)?;
-    let most = limits.retention.max_age.map_or(limits.open_age, |age| limits.open_age.min(age / SPAN_OF_AGE));
-    let is_old = open.rows > 0 && now.saturating_sub(open.opened_at) >= nanos(most);
+    let is_old = open.rows > 0 && now.saturating_sub(open.opened_at) >= nanos(limits.open_age);
     (is_full(open, 0, 0, limits) || is_old).then_some(Step::Close(kind))
 }
 
@@ -212,40 +235,47 @@ fn merge(kind: RowKind, segments: &[Segment], limits: &Limits) -> Option<Step> {
     };
     let closed: Vec<&Segment> = segments.iter().filter(|segment| segment.state == State::Closed).collect();
     for run in closed.split(|segment| !is_small(segment)) {
-        let numbers = fitting(run, limits);
-        if numbers.len() >= FAN_IN {
-            return Some(Step::Merge(kind, numbers));
-        }
-        // The same rule with fewer, when they are large: a segment of the merged size is final.
-        let taken = &run[..numbers.len()];
-        let is_large = taken.len() > 1
-            && run.len() > taken.len()
-            && (taken.iter().map(|s| s.rows).sum::<i64>() > limits.merged_rows / 2
-                || taken.iter().map(|s| s.bytes).sum::<i64>() > limits.merged_bytes / 2);
-        if is_large {
-            return Some(Step::Merge(kind, numbers));
+        // From every beginning: the first may be too old, or too large, to go with those that follow.
+        for start in 0..run.len() {
+            let taken = fitting(&run[start..], limits);
+            if is_worthwhile(taken, run.len() > start + taken.len(), limits) {
+                return Some(Step::Merge(kind, taken.iter().map(|segment| segment.number).collect()));
+            }
         }
     }
     None
 }
 
-/// Returns the numbers of the first segments of `run` that together make a merged one.
-fn fitting(run: &[&Segment], limits: &Limits) -> Vec<i64> {
-    let span = limits.retention.max_age.map_or(i64::MAX, |age| nanos(age / SPAN_OF_AGE));
+/// Returns the first segments of `run` that together make a merged one.
+fn fitting<'a, 'b>(run: &'a [&'b Segment], limits: &Limits) -> &'a [&'b Segment] {
+    let span = limits.retention.max_age.map_or(i64::MAX, |age| nanos(age / PART));
+    // Of the oldest row, not of the first segment's end: that one may have been merged over such a span already.
+    let opened = run.first().map_or(0, |first| first.opened_at);
     let (mut rows, mut bytes) = (0, 0);
     let fits = |segment: &&&Segment| {
         rows += segment.rows;
         bytes += segment.bytes;
-        let opened = run.first().map_or(0, |first| first.closed_at);
-        rows <= limits.merged_rows && bytes <= limits.merged_bytes && segment.closed_at - opened <= span
+        let is_near = segment.closed_at.saturating_sub(opened) <= span;
+        rows <= limits.merged_rows && bytes <= limits.merged_bytes && is_near
     };
-    run.iter().take_while(fits).map(|segment| segment.number).collect()
+    &run[..run.iter().take_while(fits).count()]
+}
+
+/// Returns whether merging is worth its copying. Either what comes of it is at least twice its largest part, so that no
+/// row is copied more often than its segment can double; or it is of the merged size (since what follows does not fit),
+/// and so is copied for the last time.
+fn is_worthwhile(taken: &[&Segment], is_followed: bool, limits: &Limits) -> bool {
+    let rows: i64 = taken.iter().map(|segment| segment.rows).sum();
+    let bytes: i64 = taken.iter().map(|segment| segment.bytes).sum();
+    let largest = taken.iter().map(|segment| segment.rows).max().unwrap_or(0);
+    let is_final = rows > limits.merged_rows / 2 || bytes > limits.merged_bytes / 2;
+    (taken.len() >= FAN_IN && largest <= rows / 2) || (taken.len() > 1 && is_followed && is_final)
 }
 
 /// Pages that were freed by a merge serve the next one; more than that goes back.
 fn vacuum(space: Space) -> Option<Step> {
     const KEEP: i64 = 16 << 20;
-    (space.free > (space.file / 16).max(KEEP)).then_some(Step::Vacuum)
+    (space.is_incremental && space.free > (space.file / 16).max(KEEP)).then_some(Step::Vacuum)
 }
 
 fn nanos(duration: Duration) -> i64 {
@@ -255,3 +285,6 @@ fn nanos(duration: Duration) -> i64 {
 fn clamped(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,8 +29,18 @@ pub(super) fn carry_out(
     if *step == Step::Vacuum {
         return connection.batch_execute(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"));
     }
+    connection.immediate_transaction(|connection| apply(connection, catalogue, step, now))
+}
+
+/// What a step does within its transaction.
+pub(super) fn apply(
+    connection: &mut SqliteConnection,
+    catalogue: &[Vec<Segment>; 2],
+    step: &Step,
+    now: i64,
+) -> QueryResult<()> {
     let of_kind = |kind: RowKind| &catalogue[kind.index()][..];
-    connection.immediate_transaction(|connection| match *step {
+    match *step {
         Step::Close(kind) => close(connection, kind, of_kind(kind), now),
         Step::Index(kind, number) => index(connection, find(of_kind(kind), number)?),
         Step::Merge(kind, ref numbers) => merge(connection, kind, of_kind(kind), numbers),
@@ -56,7 +66,7 @@ pub(super) fn carry_out(
             diesel::delete(dsl::segments.find((kind.table(), number))).execute(connection).map(drop)
         }
         Step::Vacuum => Ok(()),
-    })
+    }
 }
 
 fn find(segments: &[Segment], number: i64) -> QueryResult<&Segment> {
@@ -86,7 +96,8 @@ fn close(connection: &mut SqliteConnection, kind: RowKind, segments: &[Segment],
     let extent =
         format!("SELECT count(*) AS rows, max(id) AS last_id, min(ts) AS first_ts, max(ts) AS last_ts FROM {from}");
     let extent: Extent = diesel::sql_query(extent).get_result(connection)?;
-    let last_id = extent.last_id.unwrap_or(open.last_id);
+    // Not less than what was given out: somebody may have deleted the last rows.
+    let last_id = extent.last_id.map_or(open.last_id, |last_id| last_id.max(open.last_id));
     let columns = definition(kind);
     connection.batch_execute(&format!("ALTER TABLE {from} RENAME TO {to}; CREATE TABLE {from} {columns}"))?;
     let closed = (

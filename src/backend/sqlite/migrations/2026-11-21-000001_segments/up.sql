@@ -60,17 +60,27 @@ CREATE TABLE segments (
     PRIMARY KEY (kind, number)
 ) WITHOUT ROWID;
 
+-- The bytes of the old tables are estimated from their newest rows: to read them all could take minutes.
 INSERT INTO segments
 SELECT 'events', 1, 'closed', 3, coalesce(min(id), 1), coalesce(max(id), 0), count(*), 0, min(ts), max(ts),
        0, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000000, NULL FROM events_1;
+UPDATE segments SET bytes = CAST(rows * (SELECT coalesce(avg(weight), 0) FROM (
+    SELECT 200 + coalesce(length(msg), 0) + coalesce(length(fields), 0) + coalesce(length(raw), 0) AS weight
+    FROM events_1 ORDER BY id DESC LIMIT 1000)) AS INTEGER) WHERE kind = 'events';
 INSERT INTO segments
 SELECT 'captures', 1, 'closed', 2, coalesce(min(id), 1), coalesce(max(id), 0), count(*), 0, min(ts), max(ts),
        0, CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000000, NULL FROM captures_1;
+UPDATE segments SET bytes = CAST(rows * (SELECT coalesce(avg(weight), 0) FROM (
+    SELECT 150 + coalesce(length(fields), 0) + length(data) AS weight
+    FROM captures_1 ORDER BY id DESC LIMIT 1000)) AS INTEGER) WHERE kind = 'captures';
 INSERT INTO segments
 SELECT kind, 2, 'open', 0, last_id + 1, NULL, 0, 0, NULL, NULL, closed_at, NULL, NULL FROM segments;
 
-CREATE VIEW events AS SELECT * FROM events_1 UNION ALL SELECT * FROM events_open;
-CREATE VIEW captures AS SELECT * FROM captures_1 UNION ALL SELECT * FROM captures_open;
+-- Column by column: the old tables may have more, which somebody added.
+CREATE VIEW events AS SELECT id,ts,sensor,service,event_type,src_ip,src_port,dst_ip,dst_port,proto,session,msg,fields,raw,trace_id,span_id FROM events_1
+UNION ALL SELECT id,ts,sensor,service,event_type,src_ip,src_port,dst_ip,dst_port,proto,session,msg,fields,raw,trace_id,span_id FROM events_open;
+CREATE VIEW captures AS SELECT id,ts,sensor,kind,session,src_ip,src_port,dst_ip,dst_port,proto,link_type,length,fields,data FROM captures_1
+UNION ALL SELECT id,ts,sensor,kind,session,src_ip,src_port,dst_ip,dst_port,proto,link_type,length,fields,data FROM captures_open;
 
 CREATE VIEW events_view AS
 SELECT strftime('%Y-%m-%dT%H:%M:%S', (ts - ((ts % 1000000000 + 1000000000) % 1000000000)) / 1000000000, 'unixepoch')
