@@ -173,7 +173,7 @@ impl Batch {
         self.bytes
     }
     /// Returns the weight of the rows of a kind, in bytes.
-    pub(crate) fn bytes_of(&self, kind: RowKind) -> usize {
+    pub fn bytes_of(&self, kind: RowKind) -> usize {
         let parts = self.entries.iter().flat_map(Entry::parts);
         parts.filter(|part| part.kind() == kind).map(Part::bytes).sum()
     }

@@ -32,6 +32,7 @@
 //! | [`pipeline`] | **start reading here**: producers, queues, batcher, writer, status |
 //! | [`backend`] | the trait that a database stands behind, and the databases |
 //! | [`config`] | every setting, with default and bounds |
+//! | [`maintenance`] | work on a database by hand: pruning |
 //! | `source` | readers of capture files and logs (feature `source`) |
 //! | [`telemetry`] | every metric |
 //!
@@ -50,6 +51,7 @@ pub mod config;
 mod database_url;
 mod error;
 mod event;
+pub mod maintenance;
 mod packed;
 pub mod pipeline;
 mod ranges;

@@ -15,7 +15,8 @@ const LAYERS: &[&[&str]] = &[
     // Rows on their way: they know each other, and nothing above them.
     &["reject", "receipt", "budget", "chunk", "batch"],
     &["telemetry"],
-    &["backend"],
+    // `maintenance` says what pruning reports, a backend does it, and only `maintenance` names backends for it.
+    &["backend", "maintenance"],
     &["pipeline"],
     &["source"],
 ];

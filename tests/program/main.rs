@@ -17,5 +17,6 @@ mod kill;
 mod kinds;
 mod output;
 mod pipes;
+mod prune;
 mod settings;
 mod stops;

@@ -34,6 +34,7 @@ mod housekeeper;
 mod insert;
 mod lock;
 mod open;
+mod prune;
 mod segments;
 
 use checkpoint::Checkpointer;
@@ -41,6 +42,7 @@ use file::{File, Open, Writer};
 use housekeeper::Housekeeper;
 use lock::WriterLock;
 use open::{Access, connect, identity, unusable};
+pub(crate) use prune::{plan_prune, prune};
 
 /// Ledger entries after which the ledger is tidied up.
 const TIDY_AFTER: usize = 1024;

@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/backend/sqlite/migrations");
 /// What `PRAGMA user_version` is after all migrations.
-const SCHEMA_VERSION: i64 = 2;
+pub(super) const SCHEMA_VERSION: i64 = 2;
 /// How long another holder of the writer lock may take to let go: one that was killed this moment still has its files
 /// open until the kernel has taken it apart.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -48,6 +48,8 @@ pub(super) enum Access {
     Write,
     Checkpoint,
     Read,
+    /// Of a file that nobody has open: leaves nothing beside it.
+    Still,
 }
 
 /// Checks everything, creates the file (0600) and its tables as needed.
@@ -76,7 +78,11 @@ pub(super) fn open(path: &Path, config: &SqliteConfig) -> Result<(PathBuf, Write
 
 /// Opens a connection to an existing file.
 pub(super) fn connect(path: &Path, access: Access) -> Result<SqliteConnection, DieselError> {
-    let mode = if access == Access::Read { "ro" } else { "rw" };
+    let mode = match access {
+        Access::Write | Access::Checkpoint => "rw",
+        Access::Read => "ro",
+        Access::Still => "ro&immutable=1",
+    };
     let escaped = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let failed = |error: diesel::ConnectionError| {
         let message = Box::new(error.to_string());
@@ -180,7 +186,7 @@ fn create(path: &Path) -> Result<(), Error> {
 }
 
 /// Refuses another program's database and one of a later schema, before anything is changed.
-fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
+pub(super) fn check_owner(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
     let mut pragma = |name| pragma_number(connection, name).map_err(|error| unusable(path, error));
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
     if application != 0 && application != APPLICATION_ID {

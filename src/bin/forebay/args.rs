@@ -60,6 +60,9 @@ pub enum Command {
     /// Bring capture files and logs into a database, each exactly once.
     #[command(after_help = INGEST_HELP)]
     Ingest(Ingest),
+    /// Look after a database.
+    #[command(subcommand, arg_required_else_help = true)]
+    Db(Db),
     /// Measure how fast rows go into a database, on this machine.
     Bench(crate::bench::Bench),
     /// Print a completion script for a shell.
@@ -68,6 +71,54 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+const PRUNE_HELP: &str = "\
+Examples:
+  forebay db prune --db sqlite:forebay.db --max-age 90d --dry-run   what would go?
+  forebay db prune --max-rows 10000000                              at most so many rows of each kind, or a few more
+  forebay db prune --max-bytes '20 GiB' --json                      for machines
+
+Whole segments go, the oldest first, so that a little more stays than asked for, never less. The open segment stays, \
+unless it is due to be closed. A running forebay does all this by itself when `retention.*` is set, and keeps this \
+command out; `--dry-run` may run beside it.
+
+Exit codes:
+  0    done, or nothing to do
+  2    wrong usage or configuration; nothing was changed
+  3    the database could not be opened or written
+  130  stopped by Ctrl-C (143 by SIGTERM) between two steps; the same command goes on";
+
+#[derive(Debug, Subcommand)]
+pub enum Db {
+    /// Drop old rows now, and give their space back.
+    #[command(after_help = PRUNE_HELP)]
+    Prune(Prune),
+}
+
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Database to prune. Default: sqlite:forebay.db [env: FOREBAY_DB_URL]
+    #[arg(long, value_name = "URL")]
+    pub db: Option<String>,
+    /// Keep rows for so long after their commit, like `90d`. Default: `retention.max_age`
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub max_age: Option<Duration>,
+    /// Keep so many rows of each kind. Default: `retention.max_rows`
+    #[arg(long, value_name = "ROWS")]
+    pub max_rows: Option<u64>,
+    /// Keep the file below this size, like `20 GiB`. Default: `retention.max_bytes`
+    #[arg(long, value_name = "SIZE")]
+    pub max_bytes: Option<Bytes>,
+    /// Tell what would be dropped, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Show no progress.
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]

@@ -204,7 +204,7 @@ pub fn look_at(paths: &[PathBuf]) -> Result<Vec<Input>, Failure> {
     Ok(inputs)
 }
 
-fn refused(error: Error) -> Failure {
+pub fn refused(error: Error) -> Failure {
     let exit = match error.kind() {
         ErrorKind::Configuration | ErrorKind::Unsupported => Exit::Usage,
         _ => Exit::NotWritten,

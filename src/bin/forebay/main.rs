@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod ingest;
 mod metrics;
+mod prune;
 mod reader;
 mod report;
 mod settings;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
         Command::Bench(flags) => bench(&cli.common, flags),
+        Command::Db(args::Db::Prune(flags)) => prune(&cli.common, flags),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "forebay", &mut script);
@@ -71,6 +73,15 @@ fn bench(common: &Common, flags: &bench::Bench) -> Result<Exit, Failure> {
     let settings = gather(common).map_err(usage)?;
     terminal::start_logging(common.verbose, &ProgressBar::hidden()).map_err(usage)?;
     bench::run(flags, settings.pipeline()).map_err(usage)
+}
+
+fn prune(common: &Common, flags: &args::Prune) -> Result<Exit, Failure> {
+    let usage = |message| Failure { exit: Exit::Usage, message };
+    let settings = gather(common).map_err(usage)?;
+    let bar = terminal::spinner(flags.quiet);
+    terminal::start_logging(common.verbose, &bar).map_err(usage)?;
+    let url = settings.database_url(flags.db.as_deref());
+    prune::run(flags, settings.pipeline(), &url, &bar)
 }
 
 fn gather(common: &Common) -> Result<Settings, String> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use forebay::Config;
-use forebay::config::{BatchConfig, BufferConfig, Bytes, RetryConfig, SqliteConfig};
+use forebay::config::{BatchConfig, BufferConfig, Bytes, RetentionConfig, RetryConfig, SqliteConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Ingest;
@@ -29,6 +29,7 @@ pub struct Settings {
     pub buffer: BufferConfig,
     pub retry: RetryConfig,
     pub sqlite: SqliteConfig,
+    pub retention: RetentionConfig,
     #[serde(skip)]
     cache_is_set: bool,
 }
@@ -95,7 +96,11 @@ impl Settings {
 
     /// Every key with some value.
     fn known_keys() -> toml::Table {
+        let mut retention = RetentionConfig::default();
+        (retention.max_age, retention.max_bytes) = (Some(Duration::from_secs(1)), Some(Bytes(1)));
+        retention.max_rows = Some(1);
         let full = Self {
+            retention,
             sensor: Some(String::new()),
             database: Database { url: Some(String::new()) },
             metrics: Metrics { listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))) },
@@ -111,7 +116,13 @@ impl Settings {
         config.buffer = self.buffer.clone();
         config.retry = self.retry.clone();
         config.sqlite = self.sqlite.clone();
+        config.retention = self.retention;
         config
+    }
+
+    /// Returns the database: the flag's, else the one that is set, else the default.
+    pub fn database_url(&self, flag: Option<&str>) -> String {
+        flag.or(self.database.url.as_deref()).unwrap_or(DEFAULT_URL).into()
     }
 
     /// Adds the flags of `forebay ingest`; returns the pipeline's settings and the database's URL.
@@ -134,7 +145,7 @@ impl Settings {
         if self.sensor.as_deref() == Some("") {
             return Err("`sensor` is empty; name one, or leave it out".into());
         }
-        let url = flags.db.clone().or(self.database.url).unwrap_or_else(|| DEFAULT_URL.into());
+        let url = self.database_url(flags.db.as_deref());
         Ok((config, url))
     }
 }

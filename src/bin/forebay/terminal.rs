@@ -52,6 +52,11 @@ pub fn progress_bar(total_bytes: Option<u64>, quiet: bool) -> ProgressBar {
     bar
 }
 
+/// Returns a line that shows what is going on, on a terminal only.
+pub fn spinner(quiet: bool) -> ProgressBar {
+    if quiet || !io::stderr().is_terminal() { ProgressBar::hidden() } else { ProgressBar::new_spinner() }
+}
+
 /// Speaks to people on standard error, above the bar. Whatever is said is made harmless, and a closed terminal is no
 /// reason to end: nobody is left to be told.
 #[derive(Clone)]

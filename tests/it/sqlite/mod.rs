@@ -16,6 +16,7 @@ mod open;
 mod outage;
 mod readers;
 mod refused;
+mod retention;
 mod rows;
 pub mod segments;
 

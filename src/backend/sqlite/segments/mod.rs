@@ -17,6 +17,7 @@ use crate::chunk::RowKind;
 
 mod catalogue;
 mod plan;
+mod rehearse;
 mod steps;
 mod view;
 

@@ -1,0 +1,7 @@
+//! Work on a database by hand, beside or instead of a running pipeline.
+//!
+//! Called by the program's `forebay db` commands; knows backends only through what each offers for it.
+
+mod prune;
+
+pub use prune::{Dropped, Progress, Pruned, plan_prune, prune};
