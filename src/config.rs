@@ -257,6 +257,9 @@ pub struct SqliteConfig {
     pub merged_bytes: Bytes,
     /// Segments of one kind above which they are merged even under full load. Default 400; 16 to 100,000.
     pub max_segments: usize,
+    /// Length of the write-ahead log at which writing waits because a reader's open transaction holds it. Passed by one
+    /// batch at most. Default 16 GiB; 1 MiB to 1 TiB.
+    pub max_wal: Bytes,
 }
 
 impl Default for SqliteConfig {
@@ -271,6 +274,7 @@ impl Default for SqliteConfig {
             merged_rows: 262_144,
             merged_bytes: Bytes::mib(256),
             max_segments: 400,
+            max_wal: Bytes::mib(16 << 10),
         }
     }
 }
@@ -327,6 +331,7 @@ impl Config {
         wait("retry.initial", self.retry.initial, ms)?;
         wait("retry.max", self.retry.max, self.retry.initial)?;
         bytes("sqlite.cache", self.sqlite.cache, 1 << 20, 1 << 40)?;
+        bytes("sqlite.max_wal", self.sqlite.max_wal, 1 << 20, 1 << 40)?;
         wait("sqlite.busy_timeout", self.sqlite.busy_timeout, Duration::ZERO)?;
         let (sqlite, retention) = (&self.sqlite, &self.retention);
         let long = |key: &str, value: Duration, days: u32| {

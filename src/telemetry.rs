@@ -41,6 +41,13 @@ pub fn describe() {
     describe_gauge!("forebay_in_flight_batches", "Batches being written");
     describe_gauge!("forebay_lane_state", "0 running, 1 retrying, 2 failed");
     describe_gauge!("forebay_last_commit_timestamp_seconds", Unit::Seconds, "When the lane last committed (Unix time)");
+    describe_gauge!("forebay_sqlite_wal_bytes", Unit::Bytes, "Write-ahead log since it last began anew");
+    describe_gauge!("forebay_sqlite_wal_held_bytes", Unit::Bytes, "Part of it that a reader's open transaction holds");
+    describe_histogram!(
+        "forebay_sqlite_checkpoint_seconds",
+        Unit::Seconds,
+        "Time of moving the log into the file once"
+    );
     describe_histogram!("forebay_batch_rows", "Rows of a committed batch");
     describe_histogram!("forebay_batch_bytes", Unit::Bytes, "Bytes of a committed batch");
     describe_histogram!("forebay_write_seconds", Unit::Seconds, "Time of one successful attempt to write a batch");
@@ -210,4 +217,30 @@ pub(crate) fn retired(kind: RowKind, reason: &'static str, rows: i64) {
 pub(crate) fn file(bytes: f64, free: f64) {
     gauge!("forebay_sqlite_file_bytes").set(bytes);
     gauge!("forebay_sqlite_free_bytes").set(free);
+}
+
+/// Metrics of SQLite's write-ahead log.
+pub(crate) struct WalMetrics {
+    length: Gauge,
+    held: Gauge,
+    checkpoint: Histogram,
+}
+
+impl WalMetrics {
+    pub(crate) fn new(lane: &'static str) -> Self {
+        Self {
+            length: gauge!("forebay_sqlite_wal_bytes", "lane" => lane),
+            held: gauge!("forebay_sqlite_wal_held_bytes", "lane" => lane),
+            checkpoint: histogram!("forebay_sqlite_checkpoint_seconds", "lane" => lane),
+        }
+    }
+
+    pub(crate) fn checkpointed(&self, took: Duration) {
+        self.checkpoint.record(took);
+    }
+
+    pub(crate) fn log(&self, bytes: u64, held: u64) {
+        self.length.set(bytes as f64);
+        self.held.set(held as f64);
+    }
 }

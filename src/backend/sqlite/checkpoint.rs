@@ -1,23 +1,30 @@
 //! Moves the write-ahead log into the database file beside the writer, not inside its commits.
 //!
-//! SQLite's default checkpoints after 1000 pages within the commit that passes them, which makes single commits slow.
-//! Here the writer's own limit is 16,384 pages (64 MiB), only a backstop, and a second connection runs a PASSIVE
-//! checkpoint (which waits for nobody) every 100 ms. Measured: 5 % more rows and the worst commit at 92 instead of
-//! 135 ms.
+//! A second connection runs a pass (a PASSIVE checkpoint, which waits for nobody) every 100 ms while the log changes or
+//! a reader holds it. `wal.rs` decides when the writer must help, and what happens when readers do not let go.
+//!
+//! SQLite's own checkpoint inside commits is off. As a backstop at 16,384 pages it was either skipped, because this
+//! thread held the checkpoint lock, or moved the whole log within one commit; after a long reader that would have been
+//! gigabytes, which here go beside the writer.
 //!
 //! It opens the file anew only while the path still names the writer's file: to another one there the log that lies
 //! beside it would be applied.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
-use diesel::connection::SimpleConnection;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use diesel::sqlite::SqliteConnection;
 
 use super::open::{Access, Identity, connect, identity};
+use super::wal::{Alarm, Log};
 
 const EVERY: Duration = Duration::from_millis(100);
+/// With more than this in the log behind a reader the thread catches up alone, pass after pass, as long as each finds
+/// less than half of what the one before found.
+const MUCH: u64 = 128 << 20;
 
 /// A thread with a connection of its own; ends on drop.
 #[derive(Debug)]
@@ -28,36 +35,77 @@ pub(super) struct Checkpointer {
 
 impl Checkpointer {
     /// Starts the thread for the database at `path`, which is the file `own`.
-    pub(super) fn start(path: PathBuf, own: Identity) -> std::io::Result<Self> {
+    pub(super) fn start(path: PathBuf, own: Identity, log: Arc<Log>) -> std::io::Result<Self> {
         let (stop, stopped) = bounded::<()>(0);
         let thread = std::thread::Builder::new().name("forebay-checkpoint".into()).spawn(move || {
-            let mut connection = None;
-            let mut seen = None;
-            while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                // The log's length is its content only after a restart of the log; its change time always tells.
-                let changed = std::fs::metadata(wal(&path)).and_then(|wal| wal.modified()).ok();
-                if changed.is_none() || changed == seen {
-                    continue;
-                }
-                seen = changed;
-                if connection.is_none() && identity(&path) == Some(own) {
-                    connection = connect(&path, Access::Checkpoint).ok();
-                }
-                let done = connection.as_mut().map(|open| open.batch_execute("PRAGMA wal_checkpoint(PASSIVE)"));
-                if let Some(Err(error)) = done {
-                    tracing::debug!(%error, "checkpoint");
-                    connection = None;
-                }
-            }
+            Rounds { path, own, log, connection: None, length: 0, alarm: Alarm::default() }.run(&stopped);
         })?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
 
-fn wal(path: &std::path::Path) -> PathBuf {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    wal.into()
+struct Rounds {
+    path: PathBuf,
+    own: Identity,
+    log: Arc<Log>,
+    connection: Option<SqliteConnection>,
+    /// What the last pass found.
+    length: u64,
+    alarm: Alarm,
+}
+
+impl Rounds {
+    fn run(mut self, stopped: &Receiver<()>) {
+        let (mut seen, mut held) = (None, false);
+        while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+            // The log's length is its content only after a restart of the log; its change time always tells.
+            let changed = change_time(self.log.path());
+            if changed.is_none() || (changed == seen && !held) {
+                continue;
+            }
+            seen = changed;
+            held = self.round();
+        }
+    }
+
+    /// Moves what can be moved; returns whether a reader kept some of it.
+    fn round(&mut self) -> bool {
+        if self.connection.is_none() && identity(&self.path) == Some(self.own) {
+            self.connection = connect(&self.path, Access::Checkpoint).ok();
+        }
+        let Some(connection) = &mut self.connection else { return false };
+        let mut last = u64::MAX;
+        loop {
+            let pass = match self.log.pass(connection) {
+                Ok(Some(pass)) => pass,
+                Ok(None) => return false,
+                Err(error) => {
+                    tracing::debug!(%error, "checkpoint");
+                    self.connection = None;
+                    self.log.let_writer_help();
+                    return false;
+                }
+            };
+            self.log.look(&pass, &mut self.alarm);
+            let before = std::mem::replace(&mut self.length, pass.bytes);
+            if pass.held > 0 {
+                if pass.held > MUCH {
+                    self.log.leave_to_thread();
+                }
+                return true;
+            }
+            let more = pass.bytes.saturating_sub(before);
+            if more <= MUCH || more > last / 2 {
+                self.log.let_writer_help();
+                return false;
+            }
+            last = more;
+        }
+    }
+}
+
+fn change_time(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|file| file.modified()).ok()
 }
 
 impl Drop for Checkpointer {

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
@@ -14,6 +14,7 @@ use diesel::result::Error as DieselError;
 
 use super::open::{self, Access, Identity, connect, identity};
 use super::segments::{Limits, Segments, Step, Urgency};
+use super::wal::{self, Log};
 use super::{error, insert};
 use crate::backend::WriteError;
 use crate::batch::Batch;
@@ -41,6 +42,7 @@ pub(super) struct File {
     pub(super) path: PathBuf,
     /// A file that is moved or deleted must not be written any more.
     pub(super) identity: Identity,
+    log: Arc<Log>,
     config: SqliteConfig,
     limits: Limits,
 }
@@ -66,8 +68,8 @@ pub(super) struct Writer {
 
 impl File {
     pub(super) fn new(
-        path: PathBuf,
-        identity: Identity,
+        (path, identity): (PathBuf, Identity),
+        log: Arc<Log>,
         mut connection: SqliteConnection,
         config: &Config,
     ) -> QueryResult<Self> {
@@ -83,7 +85,7 @@ impl File {
         };
         let limits = Limits::of(config);
         let (writer, writes) = (Mutex::new(writer), AtomicUsize::new(0));
-        Ok(Self { writer, writes, path, identity, config: config.sqlite.clone(), limits })
+        Ok(Self { writer, writes, path, identity, log, config: config.sqlite.clone(), limits })
     }
 
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -107,6 +109,8 @@ impl File {
             Ok(_) => true,
             // Opening anew for each piece of a cut batch would make a flood of bad rows expensive.
             Err(WriteError::Rejected { .. }) => open.connection.batch_execute("ROLLBACK").is_ok(),
+            // Refused before the transaction began, and soon again.
+            Err(WriteError::Transient { reason: wal::FULL, .. }) => true,
             Err(_) => false,
         };
         if is_clean {
@@ -138,6 +142,7 @@ impl File {
         let mut writer = self.writer();
         self.make_room(&mut writer, batch);
         let written = self.with_connection(&mut writer, |Open { connection, segments }| {
+            self.log.make_room(connection)?;
             connection.batch_execute("BEGIN IMMEDIATE").map_err(error::of_transaction)?;
             let rows = insert::insert(connection, batch, RowKind::ALL.map(|kind| segments.next_id(kind)))?;
             connection.batch_execute("COMMIT").map_err(error::of_transaction)?;
@@ -195,6 +200,7 @@ impl File {
             }
             let Some(step) = step.or_else(|| segments.next(&self.limits, now, urgency)) else { return Ok(false) };
             let rows = segments.rows(&step);
+            self.log.make_room(connection)?;
             let began = Instant::now();
             open::set_busy_timeout(connection, STEP_PATIENCE.min(patience)).map_err(error::of_transaction)?;
             segments.carry_out(connection, &step, now).map_err(error::of_transaction)?;

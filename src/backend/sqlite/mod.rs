@@ -2,7 +2,7 @@
 //!
 //! `open.rs` finds out what stands in the way of opening, `lock.rs` keeps every second writer out, `file.rs` holds the
 //! writing connection, `insert.rs` makes statements of a batch, `segments/` keeps the file as fast as it began,
-//! `housekeeper.rs` works on them in quiet moments, `checkpoint.rs` keeps the write-ahead log short, `error.rs` says
+//! `housekeeper.rs` works on them in quiet moments, `checkpoint.rs` and `wal.rs` keep the write-ahead log short, `error.rs` says
 //! what each error means. A batch is one transaction: BEGIN IMMEDIATE, the ledger entries, the rows, COMMIT.
 //!
 //! Readers are never blocked (WAL). Another program that holds the write lock is waited for, 30 s an attempt. In-memory
@@ -36,6 +36,7 @@ mod lock;
 mod open;
 mod prune;
 mod segments;
+mod wal;
 
 use checkpoint::Checkpointer;
 use file::{File, Open, Writer};
@@ -43,6 +44,7 @@ use housekeeper::Housekeeper;
 use lock::WriterLock;
 use open::{Access, connect, identity, unusable};
 pub(crate) use prune::{plan_prune, prune};
+use wal::Log;
 
 /// Ledger entries after which the ledger is tidied up.
 const TIDY_AFTER: usize = 1024;
@@ -70,12 +72,15 @@ impl Sqlite {
     /// # Errors
     /// One kind for each thing that can stand in the way: see [`ErrorKind`].
     pub fn open(path: &Path, config: &Config) -> Result<Self, Error> {
-        let (path, lock, connection) = open::open(path, &config.sqlite)?;
+        let (path, lock, mut connection) = open::open(path, &config.sqlite)?;
         let system = |what: &str| Error::new(ErrorKind::System, format!("{what} {}", path.display()));
         let identity = identity(&path).ok_or_else(|| system("look at"))?;
-        let checkpointer =
-            Checkpointer::start(path.clone(), identity).map_err(|error| system("start a thread for").because(error))?;
-        let file = File::new(path.clone(), identity, connection, config).map_err(|error| unusable(&path, error))?;
+        let log = Log::new(&path, &config.sqlite, &mut connection).map_err(|error| unusable(&path, error))?;
+        let log = Arc::new(log);
+        let checkpointer = Checkpointer::start(path.clone(), identity, Arc::clone(&log));
+        let checkpointer = checkpointer.map_err(|error| system("start a thread for").because(error))?;
+        let file =
+            File::new((path.clone(), identity), log, connection, config).map_err(|error| unusable(&path, error))?;
         let file = Arc::new(file);
         let housekeeper =
             Housekeeper::start(Arc::clone(&file)).map_err(|error| system("start a thread for").because(error))?;

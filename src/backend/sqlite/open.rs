@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// 8 KiB 214, 260, 263; 16 KiB 199, 263, 282. Rows are appended and indexes built in order, so that larger pages only
 /// spare headers and system calls; for small commits 16 KiB are too much.
 const PAGE: u32 = 8192;
+/// Length that the log's file keeps when the log begins anew. If it were less than what is usually in it, the file would
+/// be cut and allocated again each time.
+const KEPT_LOG: u64 = 128 << 20;
 /// "FRBY", in `PRAGMA application_id`.
 const APPLICATION_ID: i64 = 0x4652_4259;
 
@@ -109,10 +112,11 @@ pub(super) fn configure(connection: &mut SqliteConnection, config: &SqliteConfig
         Synchronous::Full => "FULL",
     };
     let (busy, cache) = (config.busy_timeout.as_millis(), config.cache.0 >> 10);
+    let kept = KEPT_LOG.min(config.max_wal.0);
     connection.batch_execute(&format!(
         "PRAGMA busy_timeout={busy}; PRAGMA journal_mode=WAL; \
-         PRAGMA synchronous={synchronous}; PRAGMA cache_size=-{cache}; PRAGMA wal_autocheckpoint=16384; \
-         PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY; \
+         PRAGMA synchronous={synchronous}; PRAGMA cache_size=-{cache}; PRAGMA wal_autocheckpoint=0; \
+         PRAGMA journal_size_limit={kept}; PRAGMA temp_store=MEMORY; \
          PRAGMA legacy_alter_table=ON;"
     ))
 }

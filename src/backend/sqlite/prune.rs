@@ -40,6 +40,8 @@ pub(crate) fn prune(
         let Some(step) = segments.next(&limits, now, Urgency::Due).or(vacuum) else { break };
         let dropped = dropped(&segments, &step);
         segments.carry_out(&mut connection, &step, now).map_err(failed)?;
+        // Nobody else does: without a pipeline there is no checkpointer.
+        connection.batch_execute("PRAGMA wal_checkpoint(PASSIVE)").map_err(failed)?;
         if let (Step::Retire(kind, _, reason), Some(dropped)) = (&step, dropped) {
             telemetry::retired(*kind, reason, dropped.rows as i64);
             pruned.dropped.push(dropped);

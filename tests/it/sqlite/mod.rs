@@ -19,6 +19,7 @@ mod refused;
 mod retention;
 mod rows;
 pub mod segments;
+mod wal;
 
 pub const LONG: Duration = Duration::from_secs(20);
 

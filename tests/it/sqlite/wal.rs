@@ -1,0 +1,165 @@
+//! The write-ahead log stays short while rows pour in, and says so when a reader does not let it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use forebay::backend::sqlite::Sqlite;
+use forebay::backend::{Backend, WriteError};
+use forebay::config::Bytes;
+use forebay::pipeline::LaneState;
+use forebay::{Batch, Config, Row, TrySendError};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit, with_local_recorder};
+
+use super::{Database, LONG, impatient};
+use crate::harness::{adds_up, capture, counts, eventually, state};
+
+/// Bytes of one row here.
+const ROW: usize = 64 << 10;
+
+fn length(database: &Database) -> u64 {
+    std::fs::metadata(database.beside("-wal")).map_or(0, |log| log.len())
+}
+
+fn row(number: usize) -> forebay::Capture {
+    let mut text = format!("{number}:");
+    text.extend(std::iter::repeat_n('x', ROW));
+    capture(&text)
+}
+
+/// Keeps the gauges that are made while it is the recorder.
+#[derive(Default)]
+struct Gauges(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+impl Gauges {
+    fn value(&self, name: &str) -> f64 {
+        f64::from_bits(self.0.lock().unwrap()[name].load(Ordering::Relaxed))
+    }
+}
+
+impl Recorder for Gauges {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.0.lock().unwrap().entry(key.name().to_owned()).or_default().clone())
+    }
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+/// The checkpoints beside the writer never caught up with it: whenever one ended, another batch was in the log, so the
+/// log never began anew. It grew until a commit moved all of it, and that one took as long as three.
+#[test]
+fn the_log_stays_short_while_rows_pour_in() {
+    let database = Database::new();
+    let mut config = Config::default();
+    config.batch.max_bytes = Bytes::mib(4);
+    let pipeline = database.open_with(config).unwrap();
+    let sender = pipeline.captures();
+    let (mut sent, mut longest) = (0, 0);
+    while sent < 8000 {
+        drop(sender.send_many_blocking((sent..sent + 10).map(row).collect::<Vec<_>>()).unwrap());
+        sent += 10;
+        longest = longest.max(length(&database));
+    }
+    assert!(pipeline.shutdown_blocking(LONG).is_complete());
+    assert!(longest > 0 && longest < 256 << 20, "{longest} bytes of log for {} of rows", sent * ROW);
+    assert_eq!(database.number("SELECT count(*) FROM captures"), sent as i64);
+}
+
+/// A dashboard left a transaction open over a weekend. The log grew until the disk was full, and the first sign was that
+/// nothing could be written any more.
+#[test]
+fn a_reader_that_holds_the_log_makes_rows_wait_at_the_limit_and_when_it_ends_they_are_stored() {
+    let database = Database::new();
+    let mut config = impatient();
+    config.batch.max_rows = 10;
+    config.buffer.captures.max_rows = 20;
+    config.sqlite.max_wal = Bytes::mib(4);
+    let gauges = Gauges::default();
+    let pipeline = with_local_recorder(&gauges, || database.open_with(config)).unwrap();
+    let sender = pipeline.captures();
+    sender.send_blocking(row(0)).unwrap().wait().unwrap();
+    let reader = database.connect();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM captures").unwrap();
+    let mut receipts = Vec::new();
+    eventually("the log is full and memory too", || {
+        while receipts.len() < 1000 {
+            match sender.try_send(row(receipts.len() + 1)) {
+                Ok(receipt) => receipts.push(receipt),
+                Err(TrySendError::Full(_)) => break,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        matches!(state(&pipeline), LaneState::Retrying { attempts: 3.., .. })
+            && matches!(sender.try_send(row(0)), Err(TrySendError::Full(_)))
+    });
+    let LaneState::Retrying { error, .. } = state(&pipeline) else { panic!("it goes on without room") };
+    assert!(error.contains("a.db-wal is 4.") && error.contains("sqlite.max_wal is 4 MiB"), "{error}");
+    assert!(error.contains("end that transaction"), "{error}");
+    let full = length(&database);
+    assert!(full > 4 << 20 && full < 6 << 20, "beyond the limit by one batch at most: {full}");
+    assert!(adds_up(&counts(&pipeline)));
+    eventually("the metrics show it", || {
+        gauges.value("forebay_sqlite_wal_bytes") > f64::from(4 << 20)
+            && gauges.value("forebay_sqlite_wal_held_bytes") > f64::from(3 << 20)
+    });
+    assert_eq!(length(&database), full, "nothing is written meanwhile");
+    drop(reader);
+    let sent = receipts.len() as i64;
+    receipts.into_iter().for_each(|receipt| receipt.wait().unwrap());
+    eventually("it runs again", || state(&pipeline) == LaneState::Running);
+    eventually("the metrics show that too", || gauges.value("forebay_sqlite_wal_held_bytes") == 0.0);
+    assert!(length(&database) < full, "space is given back");
+    assert!(pipeline.shutdown_blocking(LONG).is_complete());
+    assert_eq!(database.number("SELECT count(*) FROM captures"), sent + 1);
+}
+
+#[test]
+fn a_full_log_is_a_passing_state_with_a_name_and_another_snapshot_does_not_help() {
+    let database = Database::new();
+    let mut config = impatient();
+    config.sqlite.max_wal = Bytes::mib(1);
+    let backend = Sqlite::open(database.path(), &config).unwrap();
+    let mut position = 0;
+    let mut write = || {
+        position += 1;
+        backend.write(&Batch::detached("s", position, vec![Row::Keep(row(0))]))
+    };
+    let (older, newer) = (database.connect(), database.connect());
+    older.execute_batch("BEGIN; SELECT count(*) FROM captures").unwrap();
+    let mut written = 0;
+    let error = loop {
+        match write() {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 100, "it grows without bound");
+    };
+    assert!(matches!(error, WriteError::Transient { reason: "wal_full", .. }), "{error}");
+    newer.execute_batch("BEGIN; SELECT count(*) FROM captures").unwrap();
+    older.execute_batch("COMMIT").unwrap();
+    assert!(matches!(write(), Err(WriteError::Transient { reason: "wal_full", .. })), "another reader is in the log");
+    newer.execute_batch("COMMIT").unwrap();
+    eventually("there is room", || write().is_ok());
+    assert!(length(&database) < 1 << 20);
+    assert_eq!(database.number("SELECT count(*) FROM captures"), written + 1);
+}
+
+#[test]
+fn without_readers_a_small_limit_stops_nobody() {
+    let database = Database::new();
+    let mut config = impatient();
+    config.sqlite.max_wal = Bytes::mib(1);
+    let pipeline = database.open_with(config).unwrap();
+    for number in 0..200 {
+        drop(pipeline.captures().send_blocking(row(number)).unwrap());
+    }
+    assert!(pipeline.shutdown_blocking(LONG).is_complete());
+    assert_eq!(database.number("SELECT count(*) FROM captures"), 200);
+}
