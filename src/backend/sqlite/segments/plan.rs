@@ -6,7 +6,7 @@
 //! has [`Limits::most`] segments, merging becomes due too.
 //!
 //! Why small open segments and merges: rows without an index on their address cost a scan, and 32,768 of them can be
-//! scanned in 6 ms (AMD EPYC, a new connection, warm), half a million in 100. Indexing 32,768 rows takes 46 ms for all
+//! scanned in 6 ms (AMD EPYC, a new connection, warm), half a million by that in 100. Indexing 32,768 rows takes 46 ms for all
 //! three indexes, 1.4 us a row, which fits between two batches; keeping the indexes in place costs 5 to 10 us a row and
 //! more as the file grows. Merging eight such segments by copy costs another 1 us a row, and 1.7 us for the larger
 //! indexes, the longest build 0.23 s. Half a million rows would take 0.65 s, an outage to everybody who waits for a
