@@ -1,11 +1,11 @@
 //! Moves the write-ahead log into the database file beside the writer, not inside its commits.
 //!
 //! A second connection runs a pass (a PASSIVE checkpoint, which waits for nobody) every 100 ms while the log changes or
-//! a reader holds it. `wal.rs` decides when the writer must help, and what happens when readers do not let go.
+//! a reader holds it. `wal.rs` says when the writer helps, and what happens when readers do not let go.
 //!
-//! SQLite's own checkpoint inside commits is off. As a backstop at 16,384 pages it was either skipped, because this
-//! thread held the checkpoint lock, or moved the whole log within one commit; after a long reader that would have been
-//! gigabytes, which here go beside the writer.
+//! SQLite's own checkpoint inside commits is off. As a backstop at 16,384 pages it was skipped whenever this thread had
+//! the checkpoint lock, and after a long reader it would move gigabytes within one commit. Now the thread does that
+//! beside the writer. Should the thread be gone, the writer still helps, and `sqlite.max_wal` bounds the log.
 //!
 //! It opens the file anew only while the path still names the writer's file: to another one there the log that lies
 //! beside it would be applied.
