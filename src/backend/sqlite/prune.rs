@@ -8,7 +8,7 @@ use diesel::prelude::*;
 
 use super::error::of_transaction;
 use super::open::{self, Access, connect, unusable};
-use super::segments::{Limits, Segment, Segments, State, Step, Urgency};
+use super::segments::{Limits, Segment, Segments, Step, Urgency};
 use crate::chunk::RowKind;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
@@ -118,7 +118,7 @@ fn dropped(segments: &Segments, step: &Step) -> Option<Dropped> {
 
 fn kept(segments: &Segments) -> [u64; 2] {
     let of_kind = |kind: RowKind| {
-        let seen = |segment: &&Segment| segment.kind == kind && matches!(segment.state, State::Open | State::Closed);
+        let seen = |segment: &&Segment| segment.kind == kind && segment.is_visible();
         segments.all().filter(seen).map(|segment| segment.rows as u64).sum()
     };
     RowKind::ALL.map(of_kind)

@@ -30,13 +30,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::result::QueryResult;
 use diesel::sql_types::Integer;
 
 use super::error;
-use super::open::pragma_number;
+use super::open::{pragma_number, set_busy_timeout};
 use crate::backend::WriteError;
 use crate::config::{Bytes, SqliteConfig};
 use crate::telemetry::WalMetrics;
@@ -168,9 +167,9 @@ impl Log {
 
     /// Moves everything and cuts the file to nothing, waiting for nobody; returns whether that was possible.
     fn empty(&self, connection: &mut SqliteConnection) -> QueryResult<bool> {
-        connection.batch_execute("PRAGMA busy_timeout=0")?;
+        set_busy_timeout(connection, Duration::ZERO)?;
         let answer = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result::<Answer>(connection);
-        connection.batch_execute(&format!("PRAGMA busy_timeout={}", self.busy_timeout.as_millis()))?;
+        set_busy_timeout(connection, self.busy_timeout)?;
         answer.map(|answer| answer.busy == 0)
     }
 

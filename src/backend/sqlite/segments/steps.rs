@@ -13,7 +13,7 @@ use super::plan::Step;
 use super::view;
 use crate::chunk::RowKind;
 
-/// Pages that one step gives back (of 4 KiB: 2 MiB).
+/// Pages that one step gives back (of 8 KiB: 4 MiB).
 const VACUUM_PAGES: u32 = 512;
 
 /// Carries `step` out; `now` is nanoseconds since the Unix epoch.
