@@ -53,7 +53,8 @@ fn check_kind(connection: &Connection, kind: &str, indexes: &[&str]) {
         // Those of a file that was made before there were segments have names without a number.
         let stated = |prefix: &str| indexes[..built].iter().map(|index| format!("{prefix}_{index}")).collect();
         assert!(
-            BTreeSet::is_superset(&there, &stated(&table)) || BTreeSet::is_superset(&there, &stated(kind)),
+            BTreeSet::is_superset(&there, &stated(&format!("{kind}_{name}")))
+                || BTreeSet::is_superset(&there, &stated(kind)),
             "{table} {state} has {there:?}, not {built}"
         );
         tables.insert(table);

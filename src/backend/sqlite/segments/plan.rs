@@ -2,8 +2,8 @@
 //!
 //! *Due* steps keep promises and run between batches even under full load: an open segment is closed before it passes
 //! its limits, a closed one gets its indexes, old rows and what was merged go. *Idle* steps, which only make reading
-//! cheaper, wait for a moment without writes: adjacent small segments are merged, free pages are given back. When a kind
-//! has [`Limits::most`] segments, merging becomes due too.
+//! cheaper, wait for a moment without writes: the open segment gets its indexes early, adjacent small segments are merged,
+//! free pages are given back. When a kind has [`Limits::most`] segments, merging becomes due too.
 //!
 //! Why small open segments and merges: rows without an index on their address cost a scan, and 32,768 of them can be
 //! scanned in 6 ms (AMD EPYC, a new connection, warm), half a million by that in 100. Indexing 32,768 rows takes 46 ms for all
@@ -27,6 +27,9 @@ const FAN_IN: usize = 8;
 const PART: u32 = 16;
 /// Fewest rows for which a segment is closed on behalf of retention.
 const LEAST_ROWS: i64 = 1024;
+
+/// Fewest rows for which the open segment gets its indexes: so many are scanned in 0.2 ms.
+const LEAST_INDEXED: i64 = 1024;
 
 /// The bounds that steps are decided by.
 #[derive(Clone, Debug)]
@@ -149,7 +152,10 @@ pub(crate) fn next(
     if due.is_some() || urgency == Urgency::Due {
         return due;
     }
-    each().find_map(|(kind, of_kind)| merge(kind, of_kind, limits)).or_else(|| vacuum(space))
+    each()
+        .find_map(|(kind, of_kind)| index_open(kind, of_kind))
+        .or_else(|| each().find_map(|(kind, of_kind)| merge(kind, of_kind, limits)))
+        .or_else(|| vacuum(space))
 }
 
 /// Returns whether the open segment must be closed before `rows` more rows of `bytes` in all go into it.
@@ -171,6 +177,13 @@ fn close(kind: RowKind, segments: &[Segment], limits: &Limits, now: i64) -> Opti
 /// Small segments before the one that is being merged: they are in sight.
 fn index(kind: RowKind, segments: &[Segment]) -> Option<Step> {
     let wants = |segment: &&Segment| segment.state == State::Closed && !segment.is_indexed();
+    segments.iter().find(wants).map(|segment| Step::Index(kind, segment.number))
+}
+
+/// While little is written, the open segment is searched like any other: its rows keep the indexes until it closes.
+fn index_open(kind: RowKind, segments: &[Segment]) -> Option<Step> {
+    let wants =
+        |segment: &&Segment| segment.state == State::Open && segment.rows >= LEAST_INDEXED && !segment.is_indexed();
     segments.iter().find(wants).map(|segment| Step::Index(kind, segment.number))
 }
 

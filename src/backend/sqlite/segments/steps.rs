@@ -131,8 +131,9 @@ fn next_number(segments: &[Segment]) -> i64 {
 
 fn index(connection: &mut SqliteConnection, segment: &Segment) -> QueryResult<()> {
     let Some((name, columns)) = indexes(segment.kind).get(segment.indexes) else { return Ok(()) };
-    let table = table(segment.kind, segment.number);
-    connection.batch_execute(&format!("CREATE INDEX {table}_{name} ON {table} {columns}"))?;
+    // Named by the number from the beginning: an index keeps its name when the open segment closes and gets another.
+    let numbered = table(segment.kind, segment.number);
+    connection.batch_execute(&format!("CREATE INDEX {numbered}_{name} ON {} {columns}", segment.table()))?;
     let segment = dsl::segments.find((segment.kind.table(), segment.number));
     diesel::update(segment).set(dsl::indexes.eq(dsl::indexes + 1)).execute(connection).map(drop)
 }

@@ -165,6 +165,20 @@ fn a_merge_goes_on_where_it_is_copying_and_ends_with_its_indexes() {
     assert_eq!(due(&catalogue, &kept), Some(Step::Retire(EVENT, 1, "max_rows")));
 }
 
+#[test]
+fn the_open_segment_is_indexed_when_nothing_is_written_and_large_enough_to_be_worth_it() {
+    let limits = Limits { open_rows: i64::MAX, open_bytes: i64::MAX, ..limits() };
+    assert_eq!(idle(&events(&[], LEAST_INDEXED - 1), &limits), None);
+    let mut catalogue = events(&[], LEAST_INDEXED);
+    assert_eq!(due(&catalogue, &limits), None);
+    for built in 0..3 {
+        catalogue[0][0].indexes = built;
+        assert_eq!(idle(&catalogue, &limits), Some(Step::Index(EVENT, 1)));
+    }
+    catalogue[0][0].indexes = 3;
+    assert_eq!(idle(&catalogue, &limits), None);
+}
+
 /// A segment that had closed by age stood before many that closed by rows. It was too old to be merged with them, and
 /// those behind it were not looked at: a hundred segments stayed a hundred until retention had taken the first.
 #[test]
