@@ -55,6 +55,22 @@ impl Capture {
         }
     }
 
+    /// Makes the row again from its columns, as a database returns them: the numbers as a row has them, source and
+    /// destination port, and the texts in the order of the table. Nothing is checked: it was when the row was built.
+    /// Returns `None` for 4 GiB of text.
+    #[doc(hidden)]
+    pub fn restore(
+        ts: Timestamp,
+        [src_port, dst_port]: [Option<u16>; 2],
+        link_type: Option<u16>,
+        length: u64,
+        texts: [Option<&str>; 7],
+        data: Vec<u8>,
+    ) -> Option<Self> {
+        let columns = Packed::restore(texts)?;
+        Some(Self { ts, src_port, dst_port, link_type, length, columns, data: data.into() })
+    }
+
     /// When it was caught.
     pub fn ts(&self) -> Timestamp {
         self.ts
@@ -241,6 +257,9 @@ mod tests {
         assert_eq!((capture.dst_ip(), capture.dst_port()), (Some("10.0.0.1"), Some(2)));
         assert_eq!((capture.proto(), capture.link_type(), capture.length()), (Some("udp"), Some(1), 99));
         assert_eq!((capture.data(), capture.fields()), (&[0u8, 255][..], Some(r#"{"a":1}"#)));
+        let texts = ["s", "packet", "x", "::ffff:10.0.0.1", "10.0.0.1", "udp", r#"{"a":1}"#].map(Some);
+        let ports = [capture.src_port(), capture.dst_port()];
+        assert_eq!(Capture::restore(capture.ts(), ports, Some(1), 99, texts, vec![0, 255]), Some(capture));
         assert!(Capture::builder("s", "k").length(u64::MAX).build().is_err());
     }
 }

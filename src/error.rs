@@ -18,6 +18,8 @@ pub enum ErrorKind {
     InUse,
     /// The database was made by a newer forebay: use that one.
     NewerSchema,
+    /// The database was made by an older forebay and can be read after this one has written to it.
+    OlderSchema,
     /// The file is no database, is damaged, or belongs to another program.
     NotADatabase,
     /// The database cannot be written: permissions, a read-only file system, a missing directory.

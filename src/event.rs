@@ -75,6 +75,13 @@ impl Event {
         }
     }
 
+    /// Makes the row again from its columns, as a database returns them: source and destination port, and the texts in
+    /// the order of the table. Nothing is checked: it was when the row was built. Returns `None` for 4 GiB of text.
+    #[doc(hidden)]
+    pub fn restore(ts: Timestamp, [src_port, dst_port]: [Option<u16>; 2], texts: [Option<&str>; 12]) -> Option<Self> {
+        Some(Self { ts, src_port, dst_port, columns: Packed::restore(texts)? })
+    }
+
     /// When it happened.
     pub fn ts(&self) -> Timestamp {
         self.ts
@@ -275,6 +282,8 @@ mod tests {
         assert_eq!((event.proto(), event.session(), event.msg()), (Some("tcp"), Some("x"), Some("m\0m")));
         assert_eq!((event.fields(), event.raw()), (Some("{}"), Some("")));
         assert_eq!((event.trace_id(), event.span_id()), (Some("aa"), Some("bb")));
+        let texts = ["s", "ssh", "t", "2001:db8::1", "10.0.0.1", "tcp", "x", "m\0m", "{}", "", "aa", "bb"].map(Some);
+        assert_eq!(Event::restore(event.ts(), [Some(1), None], texts), Some(event));
         let bare = Event::builder("s", "ssh", "t").build().unwrap();
         assert_eq!((bare.src_ip(), bare.msg(), bare.fields(), bare.raw()), (None, None, None, None));
     }

@@ -30,6 +30,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`pipeline`] | **start reading here**: producers, queues, batcher, writer, status |
+//! | [`repository`] | reading: pages, counts, histograms |
 //! | [`backend`] | the trait that a database stands behind, and the databases |
 //! | [`config`] | every setting, with default and bounds |
 //! | [`maintenance`] | work on a database by hand: pruning |
@@ -57,6 +58,7 @@ pub mod pipeline;
 mod ranges;
 mod receipt;
 mod reject;
+pub mod repository;
 #[cfg(feature = "source")]
 pub mod source;
 pub mod telemetry;
@@ -73,6 +75,7 @@ pub use pipeline::{Pipeline, PipelineBuilder, Producer, SendError, TrySendError}
 pub use ranges::Ranges;
 pub use receipt::{Receipt, ReceiptError, Verdict};
 pub use reject::{Reject, RejectedRow};
+pub use repository::Repository;
 pub use timestamp::Timestamp;
 
 /// The README's code, run as tests.

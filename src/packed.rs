@@ -45,6 +45,13 @@ impl<const N: usize> Packed<N> {
         packer.finish()
     }
 
+    /// Packs what was packed before and comes back from a database: all columns as texts, in their order.
+    pub(crate) fn restore(texts: [Option<&str>; N]) -> Option<Self> {
+        let mut packer = Self::with_capacity(texts.iter().flatten().map(|text| text.len()).sum());
+        texts.into_iter().for_each(|text| packer.push(text));
+        packer.finish()
+    }
+
     pub(crate) fn get(&self, column: usize) -> Option<&str> {
         if self.present & (1 << column) == 0 {
             return None;

@@ -15,8 +15,9 @@ const LAYERS: &[&[&str]] = &[
     // Rows on their way: they know each other, and nothing above them.
     &["reject", "receipt", "budget", "chunk", "batch"],
     &["telemetry"],
+    // A repository is made of a backend, and a backend answers a repository's questions; see the test below.
     // `maintenance` says what pruning reports, a backend does it, and only `maintenance` names backends for it.
-    &["backend", "maintenance"],
+    &["backend", "maintenance", "repository"],
     &["pipeline"],
     &["source"],
 ];
@@ -136,6 +137,14 @@ fn only_open_names_concrete_backends() {
         let names = ["sqlite", "Sqlite", "memory::", "Memory::"].iter().any(|name| source.code.contains(name));
         let config = source.path == "src/pipeline/queue.rs" && source.code.contains("Origin::Memory");
         assert!(!names || source.path == "src/pipeline/open.rs" || config, "{} names a backend", source.path);
+    }
+}
+
+#[test]
+fn only_the_factory_of_the_repository_names_backends() {
+    for source in sources("src/repository").iter().filter(|source| source.path != "src/repository/open.rs") {
+        let names = ["crate::backend", "sqlite", "Sqlite"].iter().any(|name| source.code.contains(name));
+        assert!(!names, "{} names a backend", source.path);
     }
 }
 

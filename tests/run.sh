@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Runs every test: `bash tests/run.sh`. Needs Rust and a C compiler; installs them on Debian and Ubuntu as far as it can.
+# Runs every test: `bash tests/run.sh`. Needs Rust, a C compiler, python3 and sqlite3; installs them on Debian and Ubuntu
+# as far as it can.
 # Everything else that a test talks to, it starts itself and stops again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
+command -v python3 >/dev/null || missing+=(python3)
+command -v sqlite3 >/dev/null || missing+=(sqlite3)
 if ((${#missing[@]})); then
     if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
         apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"

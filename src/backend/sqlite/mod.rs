@@ -2,8 +2,9 @@
 //!
 //! `open.rs` finds out what stands in the way of opening, `lock.rs` keeps every second writer out, `file.rs` holds the
 //! writing connection, `insert.rs` makes statements of a batch, `segments/` keeps the file as fast as it began,
-//! `housekeeper.rs` works on them in quiet moments, `checkpoint.rs` and `wal.rs` keep the write-ahead log short, `error.rs` says
-//! what each error means. A batch is one transaction: BEGIN IMMEDIATE, the ledger entries, the rows, COMMIT.
+//! `housekeeper.rs` works on them in quiet moments, `checkpoint.rs` and `wal.rs` keep the write-ahead log short,
+//! `error.rs` says what each error means; `reader/` answers a repository's questions. A batch is one transaction:
+//! BEGIN IMMEDIATE, the ledger entries, the rows, COMMIT.
 //!
 //! Readers are never blocked (WAL). Another program that holds the write lock is waited for, 30 s an attempt. In-memory
 //! producers' ledger rows matter only while the outcome of a batch is unknown; here there is one batch at a time, so
@@ -35,6 +36,7 @@ mod insert;
 mod lock;
 mod open;
 mod prune;
+mod reader;
 mod segments;
 mod wal;
 
@@ -44,6 +46,7 @@ use housekeeper::Housekeeper;
 use lock::WriterLock;
 use open::{Access, connect, identity, unusable};
 pub(crate) use prune::{plan_prune, prune};
+pub(crate) use reader::Reader;
 use wal::Log;
 
 /// Ledger entries after which the ledger is tidied up.

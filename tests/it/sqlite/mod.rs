@@ -16,9 +16,11 @@ mod open;
 mod outage;
 mod readers;
 mod refused;
+mod repository;
 mod retention;
 mod rows;
 pub mod segments;
+mod tools;
 mod wal;
 
 pub const LONG: Duration = Duration::from_secs(20);

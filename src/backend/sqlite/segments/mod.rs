@@ -21,8 +21,18 @@ mod rehearse;
 mod steps;
 mod view;
 
-pub(crate) use catalogue::{Segment, State, load};
+pub(crate) use catalogue::{Segment, State, columns, load};
 pub(crate) use plan::{Limits, Space, Step, Urgency};
+
+/// Returns how many indexes a kind's finished segments have.
+pub(super) fn index_count(kind: RowKind) -> usize {
+    catalogue::indexes(kind).len()
+}
+
+/// Returns whether rows of one value of `column` can be found by an index in the order of their times.
+pub(super) fn has_timed_index(kind: RowKind, column: &str) -> bool {
+    catalogue::indexes(kind).iter().any(|(_, columns)| *columns == format!("({column}, ts)"))
+}
 
 /// The segments of an open file, with what the open ones hold.
 pub(super) struct Segments {
