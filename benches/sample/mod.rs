@@ -82,6 +82,11 @@ impl Random {
 
 /// Makes `count` lines.
 pub fn lines(count: usize) -> Vec<Line> {
+    stream().take(count).collect()
+}
+
+/// Makes the same lines one by one, without end.
+pub fn stream() -> impl Iterator<Item = Line> {
     let mut sum = 0.0;
     let cumulated: Vec<f64> = (1..=ADDRESSES)
         .map(|rank| {
@@ -90,8 +95,8 @@ pub fn lines(count: usize) -> Vec<Line> {
         })
         .collect();
     let mut random = Random(7);
-    (0..count as u64)
-        .map(|number| {
+    (0u64..)
+        .map(move |number| {
             let pick = random.unit() * sum;
             let rank = cumulated.partition_point(|up_to| *up_to < pick) as u32;
             // Scattered over the address space, as attackers are.
@@ -131,7 +136,6 @@ pub fn lines(count: usize) -> Vec<Line> {
                 raw,
             }
         })
-        .collect()
 }
 
 /// Returns the middle of the values, which must not be empty.
