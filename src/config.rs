@@ -143,6 +143,8 @@ pub struct Config {
     pub sqlite: SqliteConfig,
     /// What is kept for how long.
     pub retention: RetentionConfig,
+    /// Settings of the MySQL and MariaDB backend.
+    pub mysql: MysqlConfig,
 }
 
 /// When a batch is complete: at the first of these limits, none of which is ever passed.
@@ -308,6 +310,54 @@ pub enum Synchronous {
     Full,
 }
 
+/// Settings of the MySQL and MariaDB backend. What takes longer than a time limit here counts as failed, its connection is
+/// closed, and the batch is written again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct MysqlConfig {
+    /// Batches that are written at once, each over a connection of its own. Default 4; 1 to 64.
+    pub pool_size: usize,
+    /// Connections beside those, for reading the ledger while all of them write. Default 1; up to 64.
+    pub max_overflow: usize,
+    /// Age at which a connection is replaced. Default 30 min; 1 s to 24 h.
+    #[serde(with = "duration")]
+    pub recycle: Duration,
+    /// Whether a connection is tried, by a ping, before it is used. Default true. Without it the first batch after the
+    /// server has closed a connection needs a second attempt.
+    pub pre_ping: bool,
+    /// Longest wait for one server to take a connection. Default 5 s; 1 ms to 1 h.
+    #[serde(with = "duration")]
+    pub connect_timeout: Duration,
+    /// Longest wait for it to greet, to let us in and to take our session's settings. Default 10 s; 1 ms to 1 h.
+    #[serde(with = "duration")]
+    pub handshake_timeout: Duration,
+    /// Longest wait for the answer to a ping. Default 5 s; 1 ms to 1 h.
+    #[serde(with = "duration")]
+    pub ping_timeout: Duration,
+    /// Longest wait for the answer to any other statement. Default 30 s; 1 ms to 1 h.
+    #[serde(with = "duration")]
+    pub statement_timeout: Duration,
+    /// Whether a user without a password is accepted. Default false: it is nearly always a variable that was not set.
+    pub allow_empty_password: bool,
+}
+
+impl Default for MysqlConfig {
+    fn default() -> Self {
+        Self {
+            pool_size: 4,
+            max_overflow: 1,
+            recycle: Duration::from_secs(1800),
+            pre_ping: true,
+            connect_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(10),
+            ping_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(30),
+            allow_empty_password: false,
+        }
+    }
+}
+
 impl Config {
     /// Checks every bound.
     ///
@@ -346,7 +396,14 @@ impl Config {
         retention.max_age.map_or(Ok(()), |age| long("retention.max_age", age, 36_525))?;
         retention.max_bytes.map_or(Ok(()), |most| bytes("retention.max_bytes", most, 1 << 20, u64::MAX >> 1))?;
         let count = |most| bounded("retention.max_rows", most, 1, u64::MAX >> 1, u64::to_string);
-        retention.max_rows.map_or(Ok(()), count)
+        retention.max_rows.map_or(Ok(()), count)?;
+        rows("mysql.pool_size", self.mysql.pool_size, 1, 64)?;
+        rows("mysql.max_overflow", self.mysql.max_overflow, 0, 64)?;
+        long("mysql.recycle", self.mysql.recycle, 1)?;
+        wait("mysql.connect_timeout", self.mysql.connect_timeout, ms)?;
+        wait("mysql.handshake_timeout", self.mysql.handshake_timeout, ms)?;
+        wait("mysql.ping_timeout", self.mysql.ping_timeout, ms)?;
+        wait("mysql.statement_timeout", self.mysql.statement_timeout, ms)
     }
 }
 

@@ -34,6 +34,7 @@
 //! | [`backend`] | the trait that a database stands behind, and the databases |
 //! | [`config`] | every setting, with default and bounds |
 //! | [`maintenance`] | work on a database by hand: pruning |
+//! | [`database_url`] | every way to name a database |
 //! | `source` | readers of capture files and logs (feature `source`) |
 //! | [`telemetry`] | every metric |
 //!
@@ -49,7 +50,7 @@ mod budget;
 mod capture;
 mod chunk;
 pub mod config;
-mod database_url;
+pub mod database_url;
 mod error;
 mod event;
 pub mod maintenance;

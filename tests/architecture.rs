@@ -225,7 +225,7 @@ fn the_readme_lists_every_metric_and_every_setting_and_no_other() {
     for line in read("src/config.rs").lines().filter_map(|line| line.trim().strip_prefix("pub ")) {
         let Some((field, _)) = line.split_once(": ").filter(|(field, _)| !field.contains([' ', '('])) else { continue };
         let known = readme.contains(&format!(".{field}`"))
-            || ["batch", "buffer", "retry", "sqlite", "retention", "events", "captures"].contains(&field);
+            || ["batch", "buffer", "retry", "sqlite", "mysql", "retention", "events", "captures"].contains(&field);
         assert!(known, "README.md does not list the setting {field}");
     }
 }

@@ -105,6 +105,9 @@ fn open_backend(url: &DatabaseUrl, config: &Config) -> Result<Arc<dyn Backend>, 
             let _ = config;
             Err(Error::new(ErrorKind::Unsupported, "this build has no SQLite; build it with the feature `sqlite`"))
         }
+        DatabaseUrl::Mysql(_) => {
+            Err(Error::new(ErrorKind::Unsupported, "this build has no MySQL; build it with the feature `mysql`"))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind};
 pub(super) fn open(url: &str) -> Result<Repository, Error> {
     let unsupported = |why: &str| Err(Error::new(ErrorKind::Unsupported, why));
     match DatabaseUrl::parse(url)? {
+        DatabaseUrl::Mysql(_) => unsupported("reading MySQL databases through a repository is not built yet"),
         DatabaseUrl::Memory => unsupported("`memory:` keeps no rows that could be read; name a file, `sqlite:PATH`"),
         #[cfg(feature = "sqlite")]
         DatabaseUrl::Sqlite(path) => {

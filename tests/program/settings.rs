@@ -36,6 +36,17 @@ fn flags_go_before_the_environment_the_environment_before_the_file() {
 }
 
 #[test]
+fn a_database_may_be_named_by_a_variable_of_its_own() {
+    let place = Place::new();
+    place.write("a.json", line(0));
+    let named = [("FOREBAY_DB_URL_FIELD_7", "sqlite:seven.db"), ("FOREBAY_DB_URL_B", "sqlite:b.db")];
+    assert_eq!(with_environment(&place, &named, &["--db", "field-7", "a.json"]).code, 0);
+    let all = [named[0], named[1], ("FOREBAY_DB_URL", "b")];
+    assert_eq!(with_environment(&place, &all, &["a.json"]).code, 0);
+    assert!(place.path("seven.db").exists() && place.path("b.db").exists() && !place.path("forebay.db").exists());
+}
+
+#[test]
 fn an_empty_variable_is_none_and_an_empty_flag_is_refused() {
     let place = Place::new();
     place.write("a.json", line(0));
@@ -81,8 +92,18 @@ fn a_wrong_setting_is_named_with_its_place_and_nothing_is_begun() {
     for (variable, value, error) in [
         ("FOREBAY_BATCH_SIZE", "many", "FOREBAY_BATCH_SIZE is no number of rows"),
         ("FOREBAY_BATCH_MAX_WAIT_MS", "1s", "FOREBAY_BATCH_MAX_WAIT_MS is no number of milliseconds"),
-        ("FOREBAY_DB_TYPE", "oracle", "FOREBAY_DB_TYPE names a database that this build cannot write to"),
-        ("FOREBAY_DB_URL", "mysql://u:secret@h/d", "this build cannot write to `mysql` databases"),
+        ("FOREBAY_DB_TYPE", "oracle", "FOREBAY_DB_TYPE: the database's type is none that forebay can write to"),
+        ("FOREBAY_DB_TYPE", "mysql", "a mysql database needs a name; set FOREBAY_DB_NAME"),
+        ("FOREBAY_DB_URL", "postgres://u:secret@h/d", "forebay cannot write to `postgres` databases"),
+        (
+            "FOREBAY_DB_URL",
+            "mysql://u:secret@h/d?sslmode=on",
+            "unknown option in the mysql URL; the nearest is `ssl-mode`",
+        ),
+        ("FOREBAY_DB_URL", "nowhere", "no database is named `nowhere`; set FOREBAY_DB_URL_NOWHERE"),
+        ("FOREBAY_DB_POOL_SIZE", "many", "FOREBAY_DB_POOL_SIZE is no number of connections"),
+        ("FOREBAY_DB_POOL_SIZE", "0", "mysql.pool_size is 0; it must be between 1 and 64"),
+        ("FOREBAY_DB_POOL_PRE_PING", "maybe", "FOREBAY_DB_POOL_PRE_PING is neither true nor false"),
         ("FOREBAY_LOG", "forebay=loud", "FOREBAY_LOG: "),
     ] {
         let outcome = with_environment(&place, &[(variable, value)], &["a.json"]);

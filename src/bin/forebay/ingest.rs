@@ -215,8 +215,5 @@ pub fn refused(error: Error) -> Failure {
 
 /// The database as people may see it.
 fn shown(url: &str) -> String {
-    match DatabaseUrl::parse(url) {
-        Ok(DatabaseUrl::Sqlite(path)) => format!("sqlite:{}", path.display()),
-        _ => url.split(':').next().unwrap_or_default().to_owned() + ":",
-    }
+    DatabaseUrl::parse(url).map_or_else(|_| "?".into(), |url| url.to_string())
 }

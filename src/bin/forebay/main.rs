@@ -4,6 +4,7 @@
 
 mod args;
 mod bench;
+mod environment;
 mod ingest;
 mod metrics;
 mod prune;
@@ -81,13 +82,18 @@ fn prune(common: &Common, flags: &args::Prune) -> Result<Exit, Failure> {
     let bar = terminal::spinner(flags.quiet);
     terminal::start_logging(common.verbose, &bar).map_err(usage)?;
     let url = settings.database_url(flags.db.as_deref());
+    let url = environment::named_database(url, variable).map_err(usage)?;
     prune::run(flags, settings.pipeline(), &url, &bar)
 }
 
 fn gather(common: &Common) -> Result<Settings, String> {
-    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let file = common.config.clone().or_else(|| environment("FOREBAY_CONFIG").map(Into::into));
-    Settings::gather(file.as_deref(), environment)
+    let file = common.config.clone().or_else(|| variable("FOREBAY_CONFIG").map(Into::into));
+    Settings::gather(file.as_deref(), variable)
+}
+
+/// An empty variable is none.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn ingest(common: &Common, flags: &args::Ingest) -> Result<Exit, Failure> {
@@ -96,6 +102,7 @@ fn ingest(common: &Common, flags: &args::Ingest) -> Result<Exit, Failure> {
     let listen = flags.metrics.or(settings.metrics.listen);
     let sensor = flags.sensor.clone().or_else(|| settings.sensor.clone());
     let (config, url) = settings.for_ingest(flags).map_err(usage)?;
+    let url = environment::named_database(url, variable).map_err(usage)?;
     let inputs = ingest::look_at(&flags.files)?;
     let bar = terminal::progress_bar(inputs.iter().map(ingest::Input::length).sum(), flags.quiet);
     let outcome = terminal::start_logging(common.verbose, &bar)

@@ -1,4 +1,4 @@
-//! Gathers the settings: defaults, then the TOML file, then the environment, then flags; the last one wins.
+//! Gathers the settings: defaults, then the TOML file, then the environment (`environment`), then flags; the last one wins.
 //!
 //! The keys of the file are those of the library's `Config` and a few of the program's own. An unknown key is an error
 //! that names its path and the nearest key there is; which keys there are is read off the defaults themselves.
@@ -8,10 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use forebay::Config;
-use forebay::config::{BatchConfig, BufferConfig, Bytes, RetentionConfig, RetryConfig, SqliteConfig};
+use forebay::config::{BatchConfig, BufferConfig, Bytes, MysqlConfig, RetentionConfig, RetryConfig, SqliteConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Ingest;
+use crate::environment;
 
 const DEFAULT_URL: &str = "sqlite:forebay.db";
 /// The library's page cache may take 256 MiB, for indexes that grow for months. An import reads and writes a file once:
@@ -30,6 +31,7 @@ pub struct Settings {
     pub retry: RetryConfig,
     pub sqlite: SqliteConfig,
     pub retention: RetentionConfig,
+    pub mysql: MysqlConfig,
     #[serde(skip)]
     cache_is_set: bool,
 }
@@ -64,21 +66,7 @@ impl Settings {
                 Self::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?
             }
         };
-        if let Some(rows) = environment("FOREBAY_BATCH_SIZE") {
-            settings.batch.max_rows = number("FOREBAY_BATCH_SIZE", &rows, "rows")?;
-        }
-        if let Some(wait) = environment("FOREBAY_BATCH_MAX_WAIT_MS") {
-            settings.batch.max_wait =
-                Duration::from_millis(number("FOREBAY_BATCH_MAX_WAIT_MS", &wait, "milliseconds")?);
-        }
-        if let Some(sensor) = environment("FOREBAY_SENSOR") {
-            settings.sensor = Some(sensor);
-        }
-        if let Some(url) =
-            environment("FOREBAY_DB_URL").map_or_else(|| url_of_components(&environment), |url| Ok(Some(url)))?
-        {
-            settings.database.url = Some(url);
-        }
+        environment::apply(&mut settings, environment)?;
         Ok(settings)
     }
 
@@ -116,6 +104,7 @@ impl Settings {
         config.buffer = self.buffer.clone();
         config.retry = self.retry.clone();
         config.sqlite = self.sqlite.clone();
+        config.mysql = self.mysql.clone();
         config.retention = self.retention;
         config
     }
@@ -148,27 +137,6 @@ impl Settings {
         let url = self.database_url(flags.db.as_deref());
         Ok((config, url))
     }
-}
-
-fn number<T: std::str::FromStr>(variable: &str, text: &str, unit: &str) -> Result<T, String> {
-    text.trim().parse().map_err(|_| format!("{variable} is no number of {unit}"))
-}
-
-/// The database as deployments name it in parts; `FOREBAY_DB_URL` goes before this.
-fn url_of_components(environment: &impl Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
-    let name = environment("FOREBAY_DB_NAME");
-    match environment("FOREBAY_DB_TYPE").as_deref() {
-        None => Ok(None),
-        Some("sqlite") => {
-            Ok(Some(name.map_or_else(|| DEFAULT_URL.into(), |name| format!("sqlite:{}", escaped_path(&name)))))
-        }
-        Some("memory") => Ok(Some("memory:".into())),
-        Some(_) => Err("FOREBAY_DB_TYPE names a database that this build cannot write to; it can to `sqlite`".into()),
-    }
-}
-
-fn escaped_path(path: &str) -> String {
-    path.replace('%', "%25").replace('?', "%3F")
 }
 
 fn check_keys(path: &str, given: &toml::Table, known: &toml::Table) -> Result<(), String> {

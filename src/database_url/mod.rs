@@ -1,14 +1,28 @@
 //! The one parser for the name of a database.
 //!
-//! `sqlite:relative.db`, `sqlite:///absolute.db`, `memory:`. A driver suffix (`sqlite+aiosqlite:`) is accepted and
-//! ignored, since deployments that we replace write it. Paths may be percent-encoded. Nothing here ever prints a
-//! password: errors name the scheme and the fault, never the text.
+//! `sqlite:relative.db`, `sqlite:///absolute.db`, `mysql://user:password@host:3306/name`, `memory:`. A driver suffix
+//! (`sqlite+aiosqlite:`, `mysql+asyncmy:`) is accepted and ignored, since deployments that we replace write it. `mysql`
+//! reads servers, `parts` makes a URL of a database that is named in parts, `percent` knows the escapes, `secret` keeps a
+//! password out of every text. Errors name the scheme and the fault, never the text that was read: wherever a URL is
+//! misspelt, a piece of the password may stand.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind};
 
-/// A database, named.
+mod mysql;
+mod parts;
+mod percent;
+mod secret;
+
+pub use mysql::{Host, MysqlUrl, Tls, TlsMode};
+pub use parts::DatabaseParts;
+pub use secret::Secret;
+
+use percent::decoded;
+
+/// A database, named. `Display` and `Debug` never show its password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DatabaseUrl {
@@ -16,28 +30,42 @@ pub enum DatabaseUrl {
     Memory,
     /// `sqlite:PATH`, one file.
     Sqlite(PathBuf),
+    /// `mysql://...` or `mariadb://...`: one or several servers.
+    Mysql(Box<MysqlUrl>),
 }
 
 impl DatabaseUrl {
     /// Reads a URL.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] when it is none; [`ErrorKind::Unsupported`] for a scheme that this build cannot
-    /// write to.
+    /// [`ErrorKind::Configuration`] when it is none; [`ErrorKind::Unsupported`] for a kind of database that forebay
+    /// cannot write to.
     pub fn parse(url: &str) -> Result<Self, Error> {
         let (scheme, rest) = url.split_once(':').ok_or_else(|| {
             let shown = if url.is_empty() { "an empty text" } else { "a text without a scheme" };
-            wrong(format!("{shown} is no database URL; write `sqlite:PATH`, for example `sqlite:forebay.db`"))
+            wrong(&format!("{shown} is no database URL; write `sqlite:PATH`, for example `sqlite:forebay.db`"))
         })?;
         match scheme.split('+').next().unwrap_or_default().to_ascii_lowercase().as_str() {
             "memory" if rest.is_empty() => Ok(Self::Memory),
-            "memory" => Err(wrong("`memory:` takes nothing after the colon; for a file write `sqlite:PATH`".into())),
+            "memory" => Err(wrong("`memory:` takes nothing after the colon; for a file write `sqlite:PATH`")),
             "sqlite" => sqlite(rest),
-            "mysql" | "mariadb" | "postgres" | "postgresql" => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("this build cannot write to `{}` databases; it can to `sqlite:PATH`", scheme.escape_default()),
-            )),
-            _ => Err(wrong("unknown kind of database; write `sqlite:PATH` or `memory:`".into())),
+            "mysql" | "mariadb" => MysqlUrl::parse(rest).map(|url| Self::Mysql(Box::new(url))),
+            known @ ("postgres" | "postgresql") => {
+                let why =
+                    format!("forebay cannot write to `{known}` databases; it can to `sqlite:PATH` and `mysql://...`");
+                Err(Error::new(ErrorKind::Unsupported, why))
+            }
+            _ => Err(wrong("unknown kind of database; write `sqlite:PATH`, `mysql://...` or `memory:`")),
+        }
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Mysql(url) => write!(f, "{url}"),
         }
     }
 }
@@ -45,48 +73,29 @@ impl DatabaseUrl {
 fn sqlite(rest: &str) -> Result<DatabaseUrl, Error> {
     let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
     if query.is_some() {
-        return Err(wrong("a sqlite URL takes no options after `?`; write a literal `?` in the path as %3F".into()));
+        return Err(wrong("a sqlite URL takes no options after `?`; write a literal `?` in the path as %3F"));
     }
     // As SQLAlchemy writes it: `sqlite:///x.db` is meant to be relative there, `sqlite:////x.db` absolute. Here three
     // slashes are an absolute path, as in every other URL, and four come to the same.
     let path = match path.strip_prefix("//") {
         Some(absolute) if absolute.starts_with('/') => format!("/{}", absolute.trim_start_matches('/')),
         Some(_) => {
-            return Err(wrong("write `sqlite:relative.db` or `sqlite:///absolute.db` (one or three slashes)".into()));
+            return Err(wrong("write `sqlite:relative.db` or `sqlite:///absolute.db` (one or three slashes)"));
         }
         None => path.to_owned(),
     };
-    let path = percent_decoded(&path).ok_or_else(|| wrong("the path of the sqlite URL has a bad % escape".into()))?;
+    let path = decoded(&path).ok_or_else(|| wrong("the path of the sqlite URL has a bad % escape"))?;
     if path.is_empty() || path == ":memory:" {
-        return Err(wrong(
-            "a sqlite URL needs a path, for example `sqlite:forebay.db`; to keep nothing use `memory:`".into(),
-        ));
+        return Err(wrong("a sqlite URL needs a path, for example `sqlite:forebay.db`; to keep nothing use `memory:`"));
     }
     if path.contains('\0') {
-        return Err(wrong("the path of the sqlite URL has a NUL".into()));
+        return Err(wrong("the path of the sqlite URL has a NUL"));
     }
     Ok(DatabaseUrl::Sqlite(path.into()))
 }
 
-fn wrong(what: String) -> Error {
+fn wrong(what: &str) -> Error {
     Error::new(ErrorKind::Configuration, what)
-}
-
-/// Decodes `%41`; returns `None` for a broken escape and for bytes that are not UTF-8.
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [byte, tail @ ..] = rest {
-        rest = tail;
-        if *byte != b'%' {
-            bytes.push(*byte);
-            continue;
-        }
-        let digits = rest.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
-        bytes.push(u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?);
-        rest = &rest[2..];
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -127,7 +136,7 @@ mod tests {
             "sqlite:%ff",
             "sqlite:a%00",
             "memory:x",
-            "mysql://u:secret@h/db",
+            "postgres://u:secret@h/db",
             "mysqlx://u:secret@h/db",
             "secret",
         ] {
