@@ -326,12 +326,10 @@ pub struct MysqlConfig {
     /// Whether a connection is tried, by a ping, before it is used. Default true. Without it the first batch after the
     /// server has closed a connection needs a second attempt.
     pub pre_ping: bool,
-    /// Longest wait for one server to take a connection. Default 5 s; 1 ms to 1 h.
+    /// Longest wait for one server to take a connection, with TLS and login, and as long again for our session's settings.
+    /// Default 10 s; 1 ms to 1 h.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
-    /// Longest wait for it to greet, to let us in and to take our session's settings. Default 10 s; 1 ms to 1 h.
-    #[serde(with = "duration")]
-    pub handshake_timeout: Duration,
     /// Longest wait for the answer to a ping. Default 5 s; 1 ms to 1 h.
     #[serde(with = "duration")]
     pub ping_timeout: Duration,
@@ -349,8 +347,7 @@ impl Default for MysqlConfig {
             max_overflow: 1,
             recycle: Duration::from_secs(1800),
             pre_ping: true,
-            connect_timeout: Duration::from_secs(5),
-            handshake_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
             allow_empty_password: false,
@@ -401,7 +398,6 @@ impl Config {
         rows("mysql.max_overflow", self.mysql.max_overflow, 0, 64)?;
         long("mysql.recycle", self.mysql.recycle, 1)?;
         wait("mysql.connect_timeout", self.mysql.connect_timeout, ms)?;
-        wait("mysql.handshake_timeout", self.mysql.handshake_timeout, ms)?;
         wait("mysql.ping_timeout", self.mysql.ping_timeout, ms)?;
         wait("mysql.statement_timeout", self.mysql.statement_timeout, ms)
     }

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     NotWritable,
     /// The file system is one on which SQLite cannot lock safely.
     UnsafeFileSystem,
+    /// The server lets this user not in, or not do what is needed: correct user, password or grants.
+    AccessDenied,
     /// The database answered with an error.
     Database,
     /// The operating system refused something.

@@ -40,7 +40,8 @@
 //!
 //! # Features
 //!
-//! `sqlite` (default): the SQLite backend, its C source bundled. `source`: readers of files. `cli` (default): the
+//! `sqlite` (default): the SQLite backend, its C source bundled. `mysql` (default): the MySQL and MariaDB backend, in pure
+//! Rust, with TLS. `source`: readers of files. `cli` (default): the
 //! program `forebay`; an embedding host takes `default-features = false, features = ["sqlite"]`. Without any, there is
 //! the backend that counts rows and keeps none, `memory:`.
 

@@ -9,9 +9,11 @@ missing=()
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 command -v python3 >/dev/null || missing+=(python3)
 command -v sqlite3 >/dev/null || missing+=(sqlite3)
+# Private servers only: what the package may start by itself is neither used nor stopped.
+PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null || missing+=(mariadb-server)
 if ((${#missing[@]})); then
     if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-        apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
     else
         echo "tests/run.sh: please install: ${missing[*]}" >&2
         exit 2
@@ -23,7 +25,7 @@ if ! command -v cargo >/dev/null; then
 fi
 
 echo "== each set of features builds, with its tests"
-for features in "" sqlite source; do
+for features in "" sqlite mysql source; do
     cargo test --quiet --no-default-features --features "$features" --lib
     cargo test --quiet --no-default-features --features "$features" --no-run
 done

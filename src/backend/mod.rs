@@ -17,7 +17,9 @@ use crate::batch::Batch;
 use crate::ranges::Ranges;
 
 pub mod memory;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(crate) mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -105,7 +105,11 @@ fn open_backend(url: &DatabaseUrl, config: &Config) -> Result<Arc<dyn Backend>, 
             let _ = config;
             Err(Error::new(ErrorKind::Unsupported, "this build has no SQLite; build it with the feature `sqlite`"))
         }
+        #[cfg(feature = "mysql")]
+        DatabaseUrl::Mysql(url) => Ok(Arc::new(crate::backend::mysql::Mysql::open(url, &config.mysql)?)),
+        #[cfg(not(feature = "mysql"))]
         DatabaseUrl::Mysql(_) => {
+            let _ = config;
             Err(Error::new(ErrorKind::Unsupported, "this build has no MySQL; build it with the feature `mysql`"))
         }
     }

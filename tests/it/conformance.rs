@@ -90,6 +90,31 @@ impl Subject for SmallSegments {
     }
 }
 
+#[cfg(all(feature = "mysql", feature = "sqlite"))]
+struct Mysql(forebay::backend::mysql::Mysql, (String, String));
+
+#[cfg(all(feature = "mysql", feature = "sqlite"))]
+impl Subject for Mysql {
+    fn open(_: &Path) -> Self {
+        let database = crate::mysql::server::SHARED.new_database();
+        Self(crate::mysql::open(&database.1), database)
+    }
+    fn backend(&self) -> &dyn Backend {
+        &self.0
+    }
+    fn stored(&self) -> [u64; 3] {
+        let mut admin = crate::mysql::server::SHARED.admin();
+        let name = &self.1.0;
+        ["events", "captures", "ingest_rejects"]
+            .map(|table| admin.number(&format!("SELECT count(*) FROM `{name}`.{table}")) as u64)
+    }
+    fn reopen(self, _: &Path) -> Self {
+        let Self(backend, database) = self;
+        drop(backend);
+        Self(crate::mysql::open(&database.1), database)
+    }
+}
+
 fn rows(texts: &[&str]) -> Vec<Row<Event>> {
     texts.iter().map(|text| Row::Keep(event(text))).collect()
 }
@@ -268,3 +293,5 @@ every_claim!(memory, forebay::backend::memory::Memory);
 every_claim!(sqlite, super::Sqlite);
 #[cfg(feature = "sqlite")]
 every_claim!(small_segments, super::SmallSegments);
+#[cfg(all(feature = "mysql", feature = "sqlite"))]
+every_claim!(mysql, super::Mysql);

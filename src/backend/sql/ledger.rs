@@ -18,11 +18,11 @@ use crate::timestamp::Timestamp;
 #[derive(Insertable)]
 #[diesel(table_name = ingest_ledger)]
 pub(crate) struct LedgerRow<'a> {
-    source: &'a str,
-    first: i64,
-    last: i64,
-    rows: i64,
-    at: i64,
+    pub(crate) source: &'a str,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+    pub(crate) rows: i64,
+    pub(crate) at: i64,
 }
 
 impl<'a> LedgerRow<'a> {
@@ -66,7 +66,7 @@ pub(crate) fn merge(spans: &[Merged]) -> Option<Vec<Merged>> {
 }
 
 /// A position as the column holds it: `Replay` and `Producer` keep positions below 2^63.
-fn as_column(position: u64) -> i64 {
+pub(crate) fn as_column(position: u64) -> i64 {
     i64::try_from(position).unwrap_or(i64::MAX)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! diesel's own `values(&Vec)` rebuilds and re-prepares its SQL at every call, and its constant-length arrays want
 //! owned values. [`Insert`] is a query fragment of our own over `N` borrowed rows; its static query id is made of the
-//! row type and `N`, which together decide the SQL text: so there must be exactly `N` rows, and there are.
+//! row type, whose ids they are, and `N`, which together decide the SQL text: so there must be exactly `N` rows, and
+//! there are.
 
 use std::marker::PhantomData;
 
@@ -99,13 +100,46 @@ impl Columns for Capture {
     }
 }
 
-/// One INSERT of `N` rows.
-pub(crate) struct Insert<'a, R, const N: usize> {
-    cells: Vec<Cell<'a>>,
-    rows: PhantomData<R>,
+/// Who gives the rows their ids.
+pub(crate) trait Ids: 'static {
+    /// The column of the id with its comma, or nothing.
+    const COLUMN: &'static str;
+    /// How many columns that is.
+    const WIDTH: usize;
 }
 
-impl<'a, R: Columns, const N: usize> Insert<'a, R, N> {
+/// The database does.
+pub(crate) struct Theirs;
+
+impl Ids for Theirs {
+    const COLUMN: &'static str = "";
+    const WIDTH: usize = 0;
+}
+
+/// We do.
+pub(crate) struct Ours;
+
+impl Ids for Ours {
+    const COLUMN: &'static str = "id,";
+    const WIDTH: usize = 1;
+}
+
+/// One INSERT of `N` rows.
+pub(crate) struct Insert<'a, R, I, const N: usize> {
+    cells: Vec<Cell<'a>>,
+    kind: PhantomData<(R, I)>,
+}
+
+impl<'a, R: Columns, const N: usize> Insert<'a, R, Theirs, N> {
+    /// Takes the rows; the database numbers them.
+    pub(crate) fn new(rows: &[&'a R; N]) -> Self {
+        let mut cells = Vec::with_capacity(N * R::WIDTH);
+        rows.iter().for_each(|row| row.cells(&mut cells));
+        Self { cells, kind: PhantomData }
+    }
+}
+
+impl<'a, R: Columns, const N: usize> Insert<'a, R, Ours, N> {
     /// Takes the rows, with ids from `first_id` on.
     pub(crate) fn numbered(rows: &[&'a R; N], first_id: i64) -> Self {
         let mut cells = Vec::with_capacity(N * (R::WIDTH + 1));
@@ -113,22 +147,22 @@ impl<'a, R: Columns, const N: usize> Insert<'a, R, N> {
             cells.push(Cell::Number(id));
             row.cells(&mut cells);
         }
-        Self { cells, rows: PhantomData }
+        Self { cells, kind: PhantomData }
     }
 }
 
-impl<R: Columns, const N: usize> QueryId for Insert<'_, R, N> {
-    type QueryId = Insert<'static, R, N>;
+impl<R: Columns, I: Ids, const N: usize> QueryId for Insert<'_, R, I, N> {
+    type QueryId = Insert<'static, R, I, N>;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl<R: Columns, const N: usize, DB: Dialect> QueryFragment<DB> for Insert<'_, R, N> {
+impl<R: Columns, I: Ids, const N: usize, DB: Dialect> QueryFragment<DB> for Insert<'_, R, I, N> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         out.push_sql(DB::INSERT_INTO);
-        for part in [R::TABLE, DB::SUFFIX, " (id,", R::COLUMNS, ")"] {
+        for part in [R::TABLE, DB::SUFFIX, " (", I::COLUMN, R::COLUMNS, ")"] {
             out.push_sql(part);
         }
-        for (index, row) in self.cells.chunks_exact(R::WIDTH + 1).enumerate() {
+        for (index, row) in self.cells.chunks_exact(I::WIDTH + R::WIDTH).enumerate() {
             out.push_sql(if index == 0 { " VALUES (" } else { ",(" });
             for (column, cell) in row.iter().enumerate() {
                 if column > 0 {
@@ -142,4 +176,4 @@ impl<R: Columns, const N: usize, DB: Dialect> QueryFragment<DB> for Insert<'_, R
     }
 }
 
-impl<R, Conn, const N: usize> diesel::RunQueryDsl<Conn> for Insert<'_, R, N> {}
+impl<R, I, Conn, const N: usize> diesel::RunQueryDsl<Conn> for Insert<'_, R, I, N> {}

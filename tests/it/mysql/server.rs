@@ -1,0 +1,236 @@
+//! Private MariaDB servers: each on a free port of 127.0.0.1, with a data directory of its own, gone at the end.
+//!
+//! A server must not outlive its test, however that ends: it is killed when its [`Server`] is dropped, and by the kernel
+//! when this process is killed (`setpriv --pdeathsig`, from a thread that lives as long as the process: the signal comes
+//! when the *thread* that started the server ends). Directories of killed runs are removed by the next. A server that runs
+//! on the machine anyway is neither used nor touched.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, mpsc};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder, Value};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::harness::eventually;
+
+const PREFIX: &str = "forebay-test-mysql-";
+
+/// Where this process has its servers; made after what killed processes have left is gone.
+static HOME: LazyLock<PathBuf> = LazyLock::new(|| {
+    let temporary = std::env::temp_dir();
+    for entry in fs::read_dir(&temporary).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(PREFIX).and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+        if pid.is_some_and(|pid| test_kill_process(pid).is_err()) {
+            // Another run may be removing it at the same time.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let home = temporary.join(format!("{PREFIX}{}", std::process::id()));
+    fs::create_dir_all(&home).unwrap();
+    home
+});
+
+/// A data directory as a fresh installation has it, to be copied.
+static TEMPLATE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let template = HOME.join("template");
+    fs::create_dir(&template).unwrap();
+    own(&template);
+    let mut install = as_server_user("mariadb-install-db");
+    install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+    install.arg("--innodb-log-file-size=32M").arg(format!("--datadir={}", template.display()));
+    let output = install.output().unwrap_or_else(|error| panic!("mariadb-install-db: {error}; {INSTALL}"));
+    assert!(output.status.success(), "{}; {INSTALL}", String::from_utf8_lossy(&output.stderr));
+    template
+});
+
+const INSTALL: &str =
+    "these tests need a MariaDB server: install the package `mariadb-server` (tests/run.sh does on Debian)";
+
+/// Starts processes from a thread that never ends.
+type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
+static STARTER: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
+    let (sender, orders) = mpsc::channel::<Order>();
+    std::thread::spawn(move || {
+        for (mut command, reply) in orders {
+            reply.send(command.spawn()).unwrap();
+        }
+    });
+    Mutex::new(sender)
+});
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// One server, for all tests that do it no harm.
+pub static SHARED: LazyLock<Server> = LazyLock::new(Server::start);
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A server refuses to run as root.
+fn as_server_user(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    if is_root() {
+        command.args(["--reuid", "mysql", "--regid", "mysql", "--clear-groups"]);
+    }
+    command.arg("--").arg(program).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+    command
+}
+
+fn own(path: &Path) {
+    if is_root() {
+        let status = Command::new("chown").arg("-R").arg("mysql:mysql").arg(path).status().unwrap();
+        assert!(status.success(), "there is no user `mysql`; {INSTALL}");
+    }
+}
+
+pub struct Server {
+    directory: PathBuf,
+    pub port: u16,
+    process: Mutex<Option<Child>>,
+}
+
+impl Server {
+    /// Starts a server and waits until it answers.
+    pub fn start() -> Self {
+        let server = Self::prepare();
+        server.run();
+        server
+    }
+
+    /// Makes everything but the process; the port is kept free for it as far as that can be.
+    pub fn prepare() -> Self {
+        let template = &*TEMPLATE;
+        let directory = HOME.join(NUMBER.fetch_add(1, Ordering::Relaxed).to_string());
+        let copied = Command::new("cp").arg("-r").arg(template).arg(&directory).status().unwrap();
+        assert!(copied.success());
+        own(&directory);
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { directory, port, process: Mutex::new(None) }
+    }
+
+    /// Starts the process and waits until it answers.
+    pub fn run(&self) {
+        let log = fs::File::create(HOME.join(format!("{}.log", self.port))).unwrap();
+        let mut command = as_server_user("mariadbd");
+        command.args([
+            "--no-defaults",
+            "--bind-address=127.0.0.1",
+            "--skip-name-resolve",
+            "--loose-innodb-fast-shutdown=0",
+        ]);
+        command.args(["--innodb-log-file-size=32M", "--innodb-buffer-pool-size=64M", "--innodb-autoinc-lock-mode=2"]);
+        command.arg(format!("--datadir={}", self.directory.display())).arg(format!("--port={}", self.port));
+        command.arg(format!("--socket={}", self.directory.join("m.sock").display()));
+        command.arg(format!("--pid-file={}", self.directory.join("m.pid").display()));
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        let (reply, answer) = mpsc::channel();
+        STARTER.lock().unwrap().send((command, reply)).unwrap();
+        let child = answer.recv().unwrap().unwrap_or_else(|error| panic!("mariadbd: {error}; {INSTALL}"));
+        *self.process.lock().unwrap() = Some(child);
+        eventually("the server answers", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+    }
+
+    /// Kills it as `kill -9` does, and waits for its end.
+    pub fn kill(&self) {
+        if let Some(mut child) = self.process.lock().unwrap().take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Stops it in the middle of whatever it does (SIGSTOP), until [`resume`](Self::resume).
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = self.process.lock().unwrap();
+        let pid = Pid::from_child(process.as_ref().unwrap());
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Connects as the administrator.
+    pub fn admin(&self) -> Client {
+        Client::connect(self.port, "root", "", None)
+    }
+
+    /// Makes a database of that name, with a user who may do what the README says; returns its URL.
+    pub fn database(&self, name: &str) -> String {
+        let mut admin = self.admin();
+        admin.run(&format!("CREATE DATABASE `{name}`"));
+        admin.run("CREATE USER IF NOT EXISTS writer@'127.0.0.1' IDENTIFIED BY 'p@ss:w/rd'");
+        let grants = "SELECT, INSERT, DELETE, CREATE, CREATE VIEW, SHOW VIEW, DROP";
+        admin.run(&format!("GRANT {grants} ON `{name}`.* TO writer@'127.0.0.1'"));
+        format!("mysql://writer:p%40ss%3Aw%2Frd@127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// As [`database`](Self::database), with a name that no other test has.
+    pub fn new_database(&self) -> (String, String) {
+        let name = format!("d{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let url = self.database(&name);
+        (name, url)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        // It is in a directory that the next run removes.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A plain connection, as another program would have it.
+pub struct Client {
+    runtime: tokio::runtime::Runtime,
+    connection: Conn,
+}
+
+impl Client {
+    pub fn connect(port: u16, user: &str, password: &str, database: Option<&str>) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let password = Some(password).filter(|password| !password.is_empty());
+        let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).prefer_socket(false);
+        let options = options.user(Some(user)).pass(password).db_name(database);
+        let mut connection = None;
+        eventually("the server lets us in", || {
+            connection = runtime.block_on(Conn::new(options.clone())).ok();
+            connection.is_some()
+        });
+        Self { runtime, connection: connection.unwrap() }
+    }
+
+    pub fn run(&mut self, sql: &str) {
+        self.try_run(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    pub fn try_run(&mut self, sql: &str) -> Result<(), mysql_async::Error> {
+        self.runtime.block_on(self.connection.query_drop(sql))
+    }
+
+    /// Returns all rows of a query, with their types.
+    pub fn rows(&mut self, sql: &str) -> Vec<Vec<Value>> {
+        let rows = self.runtime.block_on(self.connection.exec::<mysql_async::Row, _, _>(sql, ()));
+        rows.unwrap_or_else(|error| panic!("{sql}: {error}")).into_iter().map(mysql_async::Row::unwrap).collect()
+    }
+
+    pub fn number(&mut self, sql: &str) -> i64 {
+        self.runtime.block_on(self.connection.query_first(sql)).unwrap().unwrap()
+    }
+
+    pub fn texts(&mut self, sql: &str) -> Vec<String> {
+        self.runtime.block_on(self.connection.query(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+}
