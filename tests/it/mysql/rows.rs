@@ -154,8 +154,8 @@ fn bad_rows_all_over_a_large_batch_are_set_aside_and_the_rest_is_stored() {
     assert_eq!(admin.number(&format!("SELECT count(DISTINCT msg) FROM `{name}`.events")), 2993);
     let query = format!("SELECT CAST(position AS CHAR) FROM `{name}`.ingest_rejects ORDER BY position");
     assert_eq!(admin.texts(&query), ["10000", "10001", "10077", "10999", "11000", "11234", "12999"]);
-    let details = admin.texts(&format!("SELECT DISTINCT detail FROM `{name}`.ingest_rejects ORDER BY 1"));
-    assert_eq!(details, ["Data too long for column 'sensor' at row 78 (1406)", "we do not take this (1644)"]);
+    let details = admin.texts(&format!("SELECT DISTINCT LEFT(detail, 33) FROM `{name}`.ingest_rejects ORDER BY 1"));
+    assert_eq!(details, ["Data too long for column 'sensor'", "we do not take this (1644)"]);
     let ledger = format!("SELECT CONCAT_WS(' ', first, last, `rows`) FROM `{name}`.ingest_ledger");
     assert_eq!(admin.texts(&ledger), ["10000 12999 3000"]);
 }
