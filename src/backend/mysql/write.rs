@@ -7,7 +7,7 @@
 //! from known only by a count that the driver's settings change.
 
 use crate::backend::sql::ledger::{LedgerRow, as_column};
-use crate::backend::sql::rows::{Cell, Columns, Dialect, Insert};
+use crate::backend::sql::rows::{Cell, Columns, Dialect, Ids, Insert};
 use crate::batch::{Batch, Entry, RowRef};
 use crate::capture::Capture;
 use crate::event::Event;
@@ -240,7 +240,7 @@ async fn insert<R: Columns + Send>(link: &mut Link, rows: &[&R]) -> Result<(), (
 
 async fn execute<R: Columns + Send, const N: usize>(link: &mut Link, rows: &[&R]) -> Result<(), Fault> {
     match rows.first_chunk::<N>() {
-        Some(rows) => link.execute(Insert::new(rows)).await.map(drop),
+        Some(rows) => link.execute(Insert::new(rows, Theirs)).await.map(drop),
         None => Ok(()),
     }
 }
@@ -263,6 +263,17 @@ fn payload(cell: &Cell<'_>) -> usize {
         Cell::Text(Some(text)) => text.len(),
         Cell::Bytes(bytes) => bytes.len(),
     }
+}
+
+/// The server numbers the rows.
+#[derive(Clone, Copy)]
+struct Theirs;
+
+impl Ids for Theirs {
+    const COLUMN: &'static str = "";
+    const WIDTH: usize = 0;
+
+    fn cells(self, _: usize, _: &mut Vec<Cell<'_>>) {}
 }
 
 impl Dialect for MysqlDialect {

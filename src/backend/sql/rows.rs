@@ -100,28 +100,15 @@ impl Columns for Capture {
     }
 }
 
-/// Who gives the rows their ids.
-pub(crate) trait Ids: 'static {
+/// Who gives the rows their ids: each backend has its own.
+pub(crate) trait Ids: Copy + 'static {
     /// The column of the id with its comma, or nothing.
     const COLUMN: &'static str;
     /// How many columns that is.
     const WIDTH: usize;
-}
 
-/// The database does.
-pub(crate) struct Theirs;
-
-impl Ids for Theirs {
-    const COLUMN: &'static str = "";
-    const WIDTH: usize = 0;
-}
-
-/// We do.
-pub(crate) struct Ours;
-
-impl Ids for Ours {
-    const COLUMN: &'static str = "id,";
-    const WIDTH: usize = 1;
+    /// Adds the id of the `index`th row, if we give it.
+    fn cells(self, index: usize, out: &mut Vec<Cell<'_>>);
 }
 
 /// One INSERT of `N` rows.
@@ -130,21 +117,11 @@ pub(crate) struct Insert<'a, R, I, const N: usize> {
     kind: PhantomData<(R, I)>,
 }
 
-impl<'a, R: Columns, const N: usize> Insert<'a, R, Theirs, N> {
-    /// Takes the rows; the database numbers them.
-    pub(crate) fn new(rows: &[&'a R; N]) -> Self {
-        let mut cells = Vec::with_capacity(N * R::WIDTH);
-        rows.iter().for_each(|row| row.cells(&mut cells));
-        Self { cells, kind: PhantomData }
-    }
-}
-
-impl<'a, R: Columns, const N: usize> Insert<'a, R, Ours, N> {
-    /// Takes the rows, with ids from `first_id` on.
-    pub(crate) fn numbered(rows: &[&'a R; N], first_id: i64) -> Self {
-        let mut cells = Vec::with_capacity(N * (R::WIDTH + 1));
-        for (id, row) in (first_id..).zip(rows) {
-            cells.push(Cell::Number(id));
+impl<'a, R: Columns, I: Ids, const N: usize> Insert<'a, R, I, N> {
+    pub(crate) fn new(rows: &[&'a R; N], ids: I) -> Self {
+        let mut cells = Vec::with_capacity(N * (I::WIDTH + R::WIDTH));
+        for (index, row) in rows.iter().enumerate() {
+            ids.cells(index, &mut cells);
             row.cells(&mut cells);
         }
         Self { cells, kind: PhantomData }

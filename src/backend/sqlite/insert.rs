@@ -10,7 +10,7 @@ use diesel::sqlite::Sqlite as SqliteDialect;
 use super::error;
 use crate::backend::WriteError;
 use crate::backend::sql::ledger::LedgerRow;
-use crate::backend::sql::rows::{Cell, Columns, Dialect, Insert};
+use crate::backend::sql::rows::{Cell, Columns, Dialect, Ids, Insert};
 use crate::backend::sql::schema::ingest_ledger;
 use crate::batch::{Batch, RowRef};
 use crate::capture::Capture;
@@ -108,7 +108,7 @@ fn insert_chunks<R: Columns, const N: usize>(
     let (chunks, rest) = numbered.rows[from..].as_chunks::<N>();
     for (index, rows) in chunks.iter().enumerate() {
         let here = || numbered.numbers[from + index * N..][..N].to_vec();
-        let insert = Insert::numbered(rows, first_id + (from + index * N) as i64);
+        let insert = Insert::new(rows, Upwards(first_id + (from + index * N) as i64));
         let stored = insert.execute(connection).map_err(|error| error::of_rows(error, here()))?;
         if stored != N {
             let detail = format!("a trigger let the database store only {stored} of {N} rows");
@@ -116,6 +116,19 @@ fn insert_chunks<R: Columns, const N: usize>(
         }
     }
     Ok(numbered.rows.len() - from - rest.len())
+}
+
+/// Ids upwards from this one.
+#[derive(Clone, Copy)]
+struct Upwards(i64);
+
+impl Ids for Upwards {
+    const COLUMN: &'static str = "id,";
+    const WIDTH: usize = 1;
+
+    fn cells(self, index: usize, out: &mut Vec<Cell<'_>>) {
+        out.push(Cell::Number(self.0 + index as i64));
+    }
 }
 
 impl Dialect for SqliteDialect {
