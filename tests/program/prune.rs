@@ -58,7 +58,7 @@ fn a_database_that_is_being_written_can_be_planned_for_but_not_pruned() {
     let running = place.start(&["bench", "sqlite:b.db", "--rate", "2000", "--duration", "60s"]);
     let database = wait_for("rows", || {
         let database = place.path("b.db").exists().then(|| Database::open(&place.path("b.db")))?;
-        let has_table = database.number("SELECT count(*) FROM sqlite_schema WHERE name = 'events_open'") == 1;
+        let has_table = database.number("SELECT count(*) FROM sqlite_schema WHERE name = 'events_0'") == 1;
         (has_table && database.number("SELECT count(*) FROM events") > 0).then_some(database)
     });
     let refused = place.run(&["db", "prune", "--db", "sqlite:b.db", "--max-rows", "500"]);

@@ -62,7 +62,6 @@ impl Claim {
 }
 
 impl Columns for Claim {
-    const TABLE: &'static str = "ingest_ledger";
     const COLUMNS: &'static str = "source,first,last,`rows`,at";
     const WIDTH: usize = 5;
 
@@ -108,7 +107,6 @@ struct SetAside {
 }
 
 impl Columns for SetAside {
-    const TABLE: &'static str = "ingest_rejects";
     const COLUMNS: &'static str = "at,table_name,source,position,reason,detail,`row`";
     const WIDTH: usize = 7;
 
@@ -196,7 +194,7 @@ async fn insert_rows_of(link: &mut Link, batch: &Batch, known: &[bool], now: Tim
     insert_numbered::<SetAside>(link, &rejects).await
 }
 
-async fn insert_numbered<R: Columns + Send>(link: &mut Link, numbered: &Numbered<&R>) -> Result<(), Stop> {
+async fn insert_numbered<R: Stored + Send>(link: &mut Link, numbered: &Numbered<&R>) -> Result<(), Stop> {
     insert(link, &numbered.rows).await.map_err(|(rows, fault)| match fault.meaning {
         Meaning::Row | Meaning::Unknown => {
             // The message may name the row; then it is that one.
@@ -215,7 +213,7 @@ async fn insert_numbered<R: Columns + Send>(link: &mut Link, numbered: &Numbered
 ///
 /// # Errors
 /// With the rows of the statement that failed.
-async fn insert<R: Columns + Send>(link: &mut Link, rows: &[&R]) -> Result<(), (std::ops::Range<usize>, Fault)> {
+async fn insert<R: Stored + Send>(link: &mut Link, rows: &[&R]) -> Result<(), (std::ops::Range<usize>, Fault)> {
     let mut from = 0;
     while from < rows.len() {
         let rest = &rows[from..];
@@ -238,15 +236,15 @@ async fn insert<R: Columns + Send>(link: &mut Link, rows: &[&R]) -> Result<(), (
     Ok(())
 }
 
-async fn execute<R: Columns + Send, const N: usize>(link: &mut Link, rows: &[&R]) -> Result<(), Fault> {
+async fn execute<R: Stored + Send, const N: usize>(link: &mut Link, rows: &[&R]) -> Result<(), Fault> {
     match rows.first_chunk::<N>() {
-        Some(rows) => link.execute(Insert::new(rows, Theirs)).await.map(drop),
+        Some(rows) => link.execute(Insert::new(R::TABLE, rows, Theirs)).await.map(drop),
         None => Ok(()),
     }
 }
 
 /// Returns an upper bound of a statement's bytes on the wire, and of its text's.
-fn bytes_of<R: Columns + Send>(rows: &[&R]) -> usize {
+fn bytes_of<R: Stored + Send>(rows: &[&R]) -> usize {
     let mut cells = Vec::with_capacity(R::WIDTH);
     let mut bytes = STATEMENT_OVERHEAD;
     for row in rows {
@@ -265,6 +263,27 @@ fn payload(cell: &Cell<'_>) -> usize {
     }
 }
 
+/// A row type with a table of its own.
+trait Stored: Columns {
+    const TABLE: &'static str;
+}
+
+impl Stored for Event {
+    const TABLE: &'static str = "events";
+}
+
+impl Stored for Capture {
+    const TABLE: &'static str = "captures";
+}
+
+impl Stored for Claim {
+    const TABLE: &'static str = "ingest_ledger";
+}
+
+impl Stored for SetAside {
+    const TABLE: &'static str = "ingest_rejects";
+}
+
 /// The server numbers the rows.
 #[derive(Clone, Copy)]
 struct Theirs;
@@ -278,7 +297,6 @@ impl Ids for Theirs {
 
 impl Dialect for MysqlDialect {
     const INSERT_INTO: &'static str = "INSERT INTO ";
-    const SUFFIX: &'static str = "";
 
     fn bind<'b>(out: &mut AstPass<'_, 'b, Self>, cell: &'b Cell<'b>) -> QueryResult<()> {
         match cell {

@@ -2,8 +2,8 @@
 //!
 //! diesel's own `values(&Vec)` rebuilds and re-prepares its SQL at every call, and its constant-length arrays want
 //! owned values. [`Insert`] is a query fragment of our own over `N` borrowed rows; its static query id is made of the
-//! row type, whose ids they are, and `N`, which together decide the SQL text: so there must be exactly `N` rows, and
-//! there are.
+//! row type, whose ids they are, and `N`, which together with the table decide the SQL text: so there must be exactly `N`
+//! rows, and there are, and a connection whose rows go to another table from now on must forget its statements.
 
 use std::marker::PhantomData;
 
@@ -26,16 +26,12 @@ pub(crate) enum Cell<'a> {
 pub(crate) trait Dialect: diesel::backend::Backend {
     /// The statement's first words.
     const INSERT_INTO: &'static str;
-    /// What follows the name of a kind in the name of the table that rows go into.
-    const SUFFIX: &'static str;
 
     fn bind<'b>(out: &mut AstPass<'_, 'b, Self>, cell: &'b Cell<'b>) -> QueryResult<()>;
 }
 
-/// A row type with a table.
+/// A row type with columns.
 pub(crate) trait Columns: 'static {
-    /// The kind's table.
-    const TABLE: &'static str;
     /// The columns but for `id`, as they stand in an INSERT.
     const COLUMNS: &'static str;
     /// How many columns.
@@ -46,7 +42,6 @@ pub(crate) trait Columns: 'static {
 }
 
 impl Columns for Event {
-    const TABLE: &'static str = "events";
     const COLUMNS: &'static str =
         "ts,sensor,service,event_type,src_ip,src_port,dst_ip,dst_port,proto,session,msg,fields,raw,trace_id,span_id";
     const WIDTH: usize = 15;
@@ -74,7 +69,6 @@ impl Columns for Event {
 }
 
 impl Columns for Capture {
-    const TABLE: &'static str = "captures";
     const COLUMNS: &'static str =
         "ts,sensor,kind,session,src_ip,src_port,dst_ip,dst_port,proto,link_type,length,fields,data";
     const WIDTH: usize = 13;
@@ -113,18 +107,19 @@ pub(crate) trait Ids: Copy + 'static {
 
 /// One INSERT of `N` rows.
 pub(crate) struct Insert<'a, R, I, const N: usize> {
+    table: &'a str,
     cells: Vec<Cell<'a>>,
     kind: PhantomData<(R, I)>,
 }
 
 impl<'a, R: Columns, I: Ids, const N: usize> Insert<'a, R, I, N> {
-    pub(crate) fn new(rows: &[&'a R; N], ids: I) -> Self {
+    pub(crate) fn new(table: &'a str, rows: &[&'a R; N], ids: I) -> Self {
         let mut cells = Vec::with_capacity(N * (I::WIDTH + R::WIDTH));
         for (index, row) in rows.iter().enumerate() {
             ids.cells(index, &mut cells);
             row.cells(&mut cells);
         }
-        Self { cells, kind: PhantomData }
+        Self { table, cells, kind: PhantomData }
     }
 }
 
@@ -136,7 +131,7 @@ impl<R: Columns, I: Ids, const N: usize> QueryId for Insert<'_, R, I, N> {
 impl<R: Columns, I: Ids, const N: usize, DB: Dialect> QueryFragment<DB> for Insert<'_, R, I, N> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         out.push_sql(DB::INSERT_INTO);
-        for part in [R::TABLE, DB::SUFFIX, " (", I::COLUMN, R::COLUMNS, ")"] {
+        for part in [self.table, " (", I::COLUMN, R::COLUMNS, ")"] {
             out.push_sql(part);
         }
         for (index, row) in self.cells.chunks_exact(I::WIDTH + R::WIDTH).enumerate() {

@@ -77,12 +77,19 @@ pub(super) fn of_transaction(error: DieselError) -> WriteError {
     }
 }
 
+/// Whether the constraint that a message names at its end is the id of a segment: `events_17.id`.
+fn is_id_of_segment(message: &str) -> bool {
+    let column = message.rsplit(' ').next().unwrap_or_default();
+    let number = |kind: RowKind| column.strip_prefix(kind.table())?.strip_prefix('_')?.strip_suffix(".id");
+    RowKind::ALL.into_iter().filter_map(number).any(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Classifies an error of the statement that inserted `rows` (of the batch).
 pub(super) fn of_rows(error: DieselError, rows: Vec<usize>) -> WriteError {
     // Not the row's fault: somebody else wrote to the open segment, and took the id that was counted on. The next
     // connection counts on from there.
     if let DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, information) = &error
-        && RowKind::ALL.iter().any(|kind| information.message().ends_with(&format!(" {}_open.id", kind.table())))
+        && is_id_of_segment(information.message())
     {
         return WriteError::Transient { reason: "foreign_row", source: error.into() };
     }

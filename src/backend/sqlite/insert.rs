@@ -8,6 +8,7 @@ use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use diesel::sqlite::Sqlite as SqliteDialect;
 
 use super::error;
+use super::segments::Place;
 use crate::backend::WriteError;
 use crate::backend::sql::ledger::LedgerRow;
 use crate::backend::sql::rows::{Cell, Columns, Dialect, Ids, Insert};
@@ -20,11 +21,11 @@ use crate::timestamp::Timestamp;
 
 /// Inserts what is not in the ledger yet.
 ///
-/// `first_ids` are the ids that the first row of each kind gets. Returns how many rows of each kind were inserted.
+/// `places` say where the rows of each kind go. Returns how many rows of each kind were inserted.
 pub(super) fn insert(
     connection: &mut SqliteConnection,
     batch: &Batch,
-    first_ids: [i64; 2],
+    places: &[Place; 2],
 ) -> Result<[usize; 2], WriteError> {
     let now = Timestamp::now();
     let mut events = Numbered::with_capacity(batch.len());
@@ -47,8 +48,8 @@ pub(super) fn insert(
             index += 1;
         }
     }
-    insert_rows::<Event>(connection, &events, first_ids[0])?;
-    insert_rows::<Capture>(connection, &captures, first_ids[1])?;
+    insert_rows::<Event>(connection, &events, &places[0])?;
+    insert_rows::<Capture>(connection, &captures, &places[1])?;
     Ok([events.rows.len(), captures.rows.len()])
 }
 
@@ -89,12 +90,12 @@ impl<'a, R> Numbered<'a, R> {
 fn insert_rows<R: Columns>(
     connection: &mut SqliteConnection,
     numbered: &Numbered<'_, R>,
-    first_id: i64,
+    place: &Place,
 ) -> Result<(), WriteError> {
     let mut done = 0;
-    done += insert_chunks::<R, 100>(connection, numbered, done, first_id)?;
-    done += insert_chunks::<R, 10>(connection, numbered, done, first_id)?;
-    insert_chunks::<R, 1>(connection, numbered, done, first_id)?;
+    done += insert_chunks::<R, 100>(connection, numbered, done, place)?;
+    done += insert_chunks::<R, 10>(connection, numbered, done, place)?;
+    insert_chunks::<R, 1>(connection, numbered, done, place)?;
     Ok(())
 }
 
@@ -103,12 +104,12 @@ fn insert_chunks<R: Columns, const N: usize>(
     connection: &mut SqliteConnection,
     numbered: &Numbered<'_, R>,
     from: usize,
-    first_id: i64,
+    place: &Place,
 ) -> Result<usize, WriteError> {
     let (chunks, rest) = numbered.rows[from..].as_chunks::<N>();
     for (index, rows) in chunks.iter().enumerate() {
         let here = || numbered.numbers[from + index * N..][..N].to_vec();
-        let insert = Insert::new(rows, Upwards(first_id + (from + index * N) as i64));
+        let insert = Insert::new(&place.table, rows, Upwards(place.first_id + (from + index * N) as i64));
         let stored = insert.execute(connection).map_err(|error| error::of_rows(error, here()))?;
         if stored != N {
             let detail = format!("a trigger let the database store only {stored} of {N} rows");
@@ -135,7 +136,6 @@ impl Dialect for SqliteDialect {
     /// `OR FAIL` spares the statement journal that a multi-row INSERT into an indexed table would write; a violation is
     /// still reported, and the transaction rolled back.
     const INSERT_INTO: &'static str = "INSERT OR FAIL INTO ";
-    const SUFFIX: &'static str = "_open";
 
     fn bind<'b>(out: &mut AstPass<'_, 'b, Self>, cell: &'b Cell<'b>) -> QueryResult<()> {
         match cell {

@@ -18,12 +18,13 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::lock::{LockError, WriterLock};
+use super::segments;
 use crate::config::{SqliteConfig, Synchronous};
 use crate::error::{Error, ErrorKind};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/backend/sqlite/migrations");
 /// What `PRAGMA user_version` is after all migrations.
-pub(super) const SCHEMA_VERSION: i64 = 2;
+pub(super) const SCHEMA_VERSION: i64 = 3;
 /// How long another holder of the writer lock may take to let go: one that was killed this moment still has its files
 /// open until the kernel has taken it apart.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -236,14 +237,19 @@ fn check_wal(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error
 }
 
 fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
-    let failed = |error| {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
         let why = format!("bring the tables of {} up to date", path.display());
         Error::new(ErrorKind::Database, why).because(error)
     };
-    if pragma_number(connection, "user_version").map_err(|error| unusable(path, error))? < SCHEMA_VERSION {
-        connection.run_pending_migrations(MIGRATIONS).map_err(failed)?;
+    if pragma_number(connection, "user_version").map_err(|error| unusable(path, error))? >= SCHEMA_VERSION {
+        return Ok(());
     }
-    Ok(())
+    // All or nothing: between two versions the views name tables that are not there.
+    let migrated = connection.immediate_transaction(|connection| {
+        connection.run_pending_migrations(MIGRATIONS)?;
+        Ok(segments::make_views(connection)?)
+    });
+    migrated.map_err(failed)
 }
 
 #[derive(QueryableByName)]

@@ -29,10 +29,6 @@ pub fn check(connection: &Connection) {
 
 #[track_caller]
 fn check_kind(connection: &Connection, kind: &str, indexes: &[&str]) {
-    let table = |state: &str, number: &str| match state {
-        "open" => format!("{kind}_open"),
-        _ => format!("{kind}_{number}"),
-    };
     let listed = format!(
         "SELECT state || ' ' || number || ' ' || indexes FROM segments WHERE kind = '{kind}' ORDER BY first_id, \
          last_id IS NULL, number"
@@ -40,7 +36,7 @@ fn check_kind(connection: &Connection, kind: &str, indexes: &[&str]) {
     let (mut tables, mut visible) = (BTreeSet::new(), Vec::new());
     for line in texts(connection, &listed) {
         let [state, name, built] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
-        let table = table(state, name);
+        let table = format!("{kind}_{name}");
         if matches!(state, "open" | "closed") {
             visible.push(table.clone());
         }

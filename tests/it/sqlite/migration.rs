@@ -129,18 +129,39 @@ fn killed_while_it_is_being_moved_a_file_is_what_it_was_and_is_moved_the_next_ti
         pipeline.events().send_blocking(event("new")).unwrap().wait().unwrap();
         assert!(pipeline.shutdown_blocking(LONG).is_complete());
         assert_eq!(moved.number("SELECT count(*) FROM events"), 1001);
-        assert_eq!(moved.number("PRAGMA user_version"), 2);
+        assert_eq!(moved.number("PRAGMA user_version"), 3);
         catalogue::check(&moved.connect());
         assert_eq!(moved.text("PRAGMA integrity_check"), "ok");
     }
+}
+
+/// Of version 2, whose open segments had names without a number.
+#[test]
+fn a_file_with_open_segments_of_the_old_name_goes_on_with_its_rows() {
+    let database = old_file(1000);
+    database.execute(&format!(
+        "PRAGMA legacy_alter_table=ON; BEGIN IMMEDIATE; {VERSION_2}
+         INSERT INTO __diesel_schema_migrations (version) VALUES ('20261121000001');
+         INSERT INTO events_open (id, ts, sensor, service, event_type, msg) VALUES (1001, 5, 's', 'v', 't', 'second');
+         COMMIT; CREATE VIEW broken AS SELECT a FROM nowhere"
+    ));
+    let old = database.texts("SELECT id || msg FROM events ORDER BY id");
+    let pipeline = database.open();
+    assert_eq!(database.texts("SELECT id || msg FROM events ORDER BY id"), old);
+    pipeline.events().send_blocking(event("third")).unwrap().wait().unwrap();
+    assert!(pipeline.shutdown_blocking(LONG).is_complete());
+    assert_eq!(database.texts("SELECT id || msg FROM events ORDER BY id DESC LIMIT 2"), ["1002third", "1001second"]);
+    assert_eq!(database.number("SELECT count(*) FROM sqlite_schema WHERE name GLOB '*_open'"), 0);
+    catalogue::check(&database.connect());
+    assert_eq!(database.text("PRAGMA integrity_check"), "ok");
 }
 
 #[test]
 fn the_next_version_is_refused_by_its_number() {
     let database = old_file(1);
     database.create();
-    database.execute("PRAGMA user_version = 3");
+    database.execute("PRAGMA user_version = 4");
     let error = database.open_with(impatient()).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NewerSchema);
-    assert!(error.to_string().contains("has schema version 3, this forebay knows 2"), "{error}");
+    assert!(error.to_string().contains("has schema version 4, this forebay knows 3"), "{error}");
 }

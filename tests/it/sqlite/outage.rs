@@ -145,8 +145,8 @@ fn damage_that_is_found_while_writing_fails_the_lane_and_every_receipt() {
 #[test]
 fn a_table_that_somebody_dropped_fails_the_lane_instead_of_setting_every_row_aside() {
     for sql in [
-        "DROP TABLE captures_open",
-        "DROP VIEW captures_view; DROP VIEW captures; ALTER TABLE captures_open DROP COLUMN proto",
+        "DROP TABLE captures_0",
+        "DROP VIEW captures_view; DROP VIEW captures; ALTER TABLE captures_0 DROP COLUMN proto",
     ] {
         let database = Database::new();
         let pipeline = database.open();
@@ -165,7 +165,7 @@ fn a_column_that_somebody_added_or_a_vacuum_in_between_does_no_harm() {
     let database = Database::new();
     let pipeline = database.open();
     for (row, sql) in
-        ["ALTER TABLE events_open ADD COLUMN theirs", "VACUUM", "CREATE INDEX theirs ON events_open (msg)", "ANALYZE"]
+        ["ALTER TABLE events_0 ADD COLUMN theirs", "VACUUM", "CREATE INDEX theirs ON events_0 (msg)", "ANALYZE"]
             .iter()
             .enumerate()
     {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Database, LONG};
 use crate::harness::{capture, counts, event, events, state};
 
-const TRIGGER: &str = "CREATE TRIGGER theirs BEFORE INSERT ON events_open WHEN NEW.msg LIKE 'bad%'
+const TRIGGER: &str = "CREATE TRIGGER theirs BEFORE INSERT ON events_0 WHEN NEW.msg LIKE 'bad%'
      BEGIN SELECT RAISE(ABORT, 'we do not take this'); END";
 
 #[test]
@@ -51,7 +51,7 @@ fn a_row_that_a_trigger_skips_without_a_word_is_set_aside_too() {
     let database = Database::new();
     database.create();
     database.execute(
-        "CREATE TRIGGER theirs BEFORE INSERT ON events_open WHEN NEW.msg = 'skip' BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TRIGGER theirs BEFORE INSERT ON events_0 WHEN NEW.msg = 'skip' BEGIN SELECT RAISE(IGNORE); END",
     );
     let pipeline = database.open();
     let name = |row: usize| if row == 137 { "skip".to_owned() } else { row.to_string() };
@@ -80,11 +80,10 @@ fn a_batch_of_bad_rows_only_is_set_aside_whole() {
 fn a_users_check_and_a_users_unique_index_refuse_single_rows() {
     let database = Database::new();
     database.create();
-    let table = database.text("SELECT sql FROM sqlite_schema WHERE name = 'captures_open'");
+    let table = database.text("SELECT sql FROM sqlite_schema WHERE name = 'captures_0'");
     let table = table.replace("data      BLOB NOT NULL", "data      BLOB NOT NULL CHECK (length(data) < 5)");
     assert!(table.contains("CHECK"));
-    database
-        .execute(&format!("DROP TABLE captures_open; {table}; CREATE UNIQUE INDEX theirs ON captures_open (session)"));
+    database.execute(&format!("DROP TABLE captures_0; {table}; CREATE UNIQUE INDEX theirs ON captures_0 (session)"));
     let pipeline = database.open();
     let row =
         |session: &str, data: &str| Capture::builder("s", "k").session(session).data(data.as_bytes()).build().unwrap();

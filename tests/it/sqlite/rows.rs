@@ -135,7 +135,7 @@ fn a_refused_batch_leaves_neither_rows_nor_ledger_behind() {
     let database = Database::new();
     database.create();
     database.execute(
-        "CREATE TRIGGER theirs BEFORE INSERT ON events_open WHEN NEW.msg = 'bad' BEGIN SELECT RAISE(FAIL, 'no'); END",
+        "CREATE TRIGGER theirs BEFORE INSERT ON events_0 WHEN NEW.msg = 'bad' BEGIN SELECT RAISE(FAIL, 'no'); END",
     );
     let backend = Sqlite::open(database.path(), &Config::default()).unwrap();
     let names = |bad: usize| (0..250).map(move |row| if row == bad { "bad".into() } else { row.to_string() });

@@ -89,8 +89,8 @@ fn a_row_that_somebody_else_wrote_takes_its_place_and_ours_go_on_behind_it() {
     let pipeline = database.open();
     pipeline.events().send_blocking(event("a")).unwrap().wait().unwrap();
     database.execute(
-        "INSERT INTO events_open (ts, sensor, service, event_type, msg) VALUES (0, 's', 'v', 't', 'theirs');
-         INSERT INTO captures_open (ts, sensor, kind, length, data) VALUES (0, 's', 'k', 6, 'theirs')",
+        "INSERT INTO events_0 (ts, sensor, service, event_type, msg) VALUES (0, 's', 'v', 't', 'theirs');
+         INSERT INTO captures_0 (ts, sensor, kind, length, data) VALUES (0, 's', 'k', 6, 'theirs')",
     );
     assert_eq!(pipeline.events().send_many_blocking(events(["b", "c"])).unwrap().wait(), Ok(()));
     assert_eq!(pipeline.captures().send_blocking(capture("d")).unwrap().wait(), Ok(()));

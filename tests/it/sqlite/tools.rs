@@ -38,7 +38,7 @@ fn many_segments() -> Database {
     drop(backend);
     catalogue::check(&database.connect());
     let segments = "SELECT count(*) FROM segments WHERE kind = 'events' AND state = 'closed' AND indexes = 3";
-    assert!(database.number(segments) > 450, "as many as need a view of views");
+    assert!(database.number(segments) > 450, "as many as need views of views");
     database
 }
 

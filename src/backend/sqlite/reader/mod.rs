@@ -16,7 +16,7 @@ use std::time::Duration;
 use diesel::connection::{CacheSize, Connection as _, SimpleConnection};
 use diesel::prelude::*;
 use diesel::result::QueryResult;
-use diesel::sql_types::{BigInt, Bool, Nullable};
+use diesel::sql_types::{BigInt, Nullable};
 
 use super::open::{Access, SCHEMA_VERSION, check_owner, connect, pragma_number, unusable};
 use crate::chunk::RowKind;
@@ -129,16 +129,16 @@ impl Connection {
 /// Reads the catalogue: a kind's segments in sight.
 fn arms(connection: &mut Connection, kind: RowKind) -> QueryResult<Vec<Arm>> {
     type Known = Nullable<BigInt>;
-    type Row = (i64, bool, i64, i64, Option<i64>, Option<i64>, Option<i64>);
-    let sql = "SELECT number, state = 'open', indexes, first_id, last_id, first_ts, last_ts FROM segments \
+    type Row = (i64, i64, i64, Option<i64>, Option<i64>, Option<i64>);
+    let sql = "SELECT number, indexes, first_id, last_id, first_ts, last_ts FROM segments \
                WHERE state IN ('open', 'closed') AND kind = ";
     let sql = Sql::default().own(sql).text(kind.table());
     let sqlite = connection.keep(&sql);
-    let rows = sql.returning::<(BigInt, Bool, BigInt, BigInt, Known, Known, Known)>().load_iter::<Row, _>(sqlite)?;
+    let rows = sql.returning::<(BigInt, BigInt, BigInt, Known, Known, Known)>().load_iter::<Row, _>(sqlite)?;
     let indexes = super::segments::index_count(kind);
     rows.map(|row| {
-        let (number, is_open, built, first_id, last_id, first_ts, last_ts) = row?;
-        let table = if is_open { format!("{}_open", kind.table()) } else { format!("{}_{number}", kind.table()) };
+        let (number, built, first_id, last_id, first_ts, last_ts) = row?;
+        let table = super::segments::table(kind, number);
         let times = (first_ts.unwrap_or(i64::MIN), last_ts.unwrap_or(i64::MAX));
         let is_indexed = usize::try_from(built).is_ok_and(|built| built >= indexes);
         Ok(Arm { table, times, ids: (first_id, last_id.unwrap_or(i64::MAX)), is_indexed })

@@ -28,7 +28,7 @@ diesel::table! {
 /// What a segment is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Rows go in; `<kind>_open`.
+    /// Rows go in.
     Open,
     /// Full, and in sight.
     Closed,
@@ -84,15 +84,12 @@ impl Segment {
 
     /// Returns the name of its table.
     pub(crate) fn table(&self) -> String {
-        match self.state {
-            State::Open => format!("{}_open", self.kind.table()),
-            _ => table(self.kind, self.number),
-        }
+        table(self.kind, self.number)
     }
 }
 
-/// Returns the table of a segment that is not open.
-pub(super) fn table(kind: RowKind, number: i64) -> String {
+/// Returns the table of the segment of that number.
+pub(crate) fn table(kind: RowKind, number: i64) -> String {
     format!("{}_{number}", kind.table())
 }
 

@@ -92,14 +92,14 @@ struct Extent {
 
 fn close(connection: &mut SqliteConnection, kind: RowKind, segments: &[Segment], now: i64) -> QueryResult<()> {
     let open = segments.iter().find(|segment| segment.state == State::Open).ok_or(DieselError::NotFound)?;
-    let (from, to) = (open.table(), table(kind, open.number));
+    let from = open.table();
     let extent =
         format!("SELECT count(*) AS rows, max(id) AS last_id, min(ts) AS first_ts, max(ts) AS last_ts FROM {from}");
     let extent: Extent = diesel::sql_query(extent).get_result(connection)?;
     // Not less than what was given out: somebody may have deleted the last rows.
     let last_id = extent.last_id.map_or(open.last_id, |last_id| last_id.max(open.last_id));
-    let columns = definition(kind);
-    connection.batch_execute(&format!("ALTER TABLE {from} RENAME TO {to}; CREATE TABLE {from} {columns}"))?;
+    let number = next_number(segments);
+    connection.batch_execute(&format!("CREATE TABLE {} {}", table(kind, number), definition(kind)))?;
     let closed = (
         dsl::state.eq(State::Closed.name()),
         dsl::last_id.eq(last_id),
@@ -112,7 +112,7 @@ fn close(connection: &mut SqliteConnection, kind: RowKind, segments: &[Segment],
     diesel::update(dsl::segments.find((kind.table(), open.number))).set(closed).execute(connection)?;
     let next = (
         dsl::kind.eq(kind.table()),
-        dsl::number.eq(next_number(segments)),
+        dsl::number.eq(number),
         dsl::state.eq(State::Open.name()),
         dsl::indexes.eq(0),
         dsl::first_id.eq(last_id + 1),
@@ -131,9 +131,8 @@ fn next_number(segments: &[Segment]) -> i64 {
 
 fn index(connection: &mut SqliteConnection, segment: &Segment) -> QueryResult<()> {
     let Some((name, columns)) = indexes(segment.kind).get(segment.indexes) else { return Ok(()) };
-    // Named by the number from the beginning: an index keeps its name when the open segment closes and gets another.
-    let numbered = table(segment.kind, segment.number);
-    connection.batch_execute(&format!("CREATE INDEX {numbered}_{name} ON {} {columns}", segment.table()))?;
+    let table = segment.table();
+    connection.batch_execute(&format!("CREATE INDEX {table}_{name} ON {table} {columns}"))?;
     let segment = dsl::segments.find((segment.kind.table(), segment.number));
     diesel::update(segment).set(dsl::indexes.eq(dsl::indexes + 1)).execute(connection).map(drop)
 }

@@ -108,9 +108,12 @@ fn more_segments_than_one_view_can_have_are_read_written_closed_and_opened_all_t
     // With the empty one that a new file begins with.
     assert_eq!(story.visible(CAPTURE), 511);
     story.check();
+    let part = story.place_of_view("captures_part_1");
     story = story.reopened();
     story.work(Urgency::Due, 10);
     story.write(CAPTURE, &[1]);
+    story.carry_out(&Step::Close(CAPTURE));
+    assert_eq!(story.place_of_view("captures_part_1"), part, "a close leaves the views of old segments alone");
     story.check_sound();
     assert!(story.visible(CAPTURE) > 500);
 }

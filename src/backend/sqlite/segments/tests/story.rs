@@ -125,7 +125,7 @@ impl Story {
         let first = self.written;
         self.written += times.len() as u64;
         let texts: Vec<String> = (first..).take(times.len()).map(|row| format!("row {row}")).collect();
-        let ids = RowKind::ALL.map(|kind| self.segments.next_id(kind));
+        let places = RowKind::ALL.map(|kind| self.segments.place(kind));
         let batch = match kind {
             EVENT => Batch::detached("s", first, rows(times, &texts, event)),
             CAPTURE => Batch::detached("s", first, rows(times, &texts, capture)),
@@ -134,8 +134,8 @@ impl Story {
         connection.batch_execute("BEGIN IMMEDIATE").unwrap();
         let mut stored = [0; 2];
         stored[kind.index()] = times.len();
-        assert_eq!(insert::insert(connection, &batch, ids).unwrap(), stored);
-        (ids[kind.index()]..).zip(times).zip(texts).map(|((id, ts), text)| (id, *ts, text)).collect()
+        assert_eq!(insert::insert(connection, &batch, &places).unwrap(), stored);
+        (places[kind.index()].first_id..).zip(times).zip(texts).map(|((id, ts), text)| (id, *ts, text)).collect()
     }
 
     pub(super) fn next(&self, urgency: Urgency) -> Option<Step> {
@@ -212,6 +212,12 @@ impl Story {
             let sql = format!("SELECT count(*) FROM {}", open.table());
             assert_eq!(reader.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap(), open.rows);
         }
+    }
+
+    /// The place of a view in the schema: another one, when it has been made anew.
+    pub(super) fn place_of_view(&self, name: &str) -> i64 {
+        let reader = rusqlite::Connection::open(&self.path).unwrap();
+        reader.query_row("SELECT rowid FROM sqlite_schema WHERE name = ?", [name], |row| row.get(0)).unwrap()
     }
 
     /// What must hold in the end.
