@@ -257,7 +257,7 @@ pub struct SqliteConfig {
     pub merged_rows: usize,
     /// Most bytes of those. Default 256 MiB; twice `segment_bytes` to 1 TiB.
     pub merged_bytes: Bytes,
-    /// Segments of one kind above which they are merged even under full load. Default 400; 16 to 100,000.
+    /// Segments of one kind above which they are merged even under full load. Default 640, which 20 million rows without a pause come to; 16 to 100,000.
     pub max_segments: usize,
     /// Length of the write-ahead log at which writing waits because a reader's open transaction holds it. Passed by one
     /// batch at most. Default 16 GiB; 1 MiB to 1 TiB.
@@ -275,7 +275,7 @@ impl Default for SqliteConfig {
             segment_age: DAY,
             merged_rows: 262_144,
             merged_bytes: Bytes::mib(256),
-            max_segments: 400,
+            max_segments: 640,
             max_wal: Bytes::mib(16 << 10),
         }
     }
