@@ -1,7 +1,7 @@
 """How Python's usual way compares: SQLModel `session.add_all` of 100 rows and a commit, over aiosqlite.
 
-This is what honeypot frameworks in Python do (DECNET among them). Same table and indexes (our own migration is run on
-the file), same distribution of rows as `benches/sample/mod.rs`, same journal mode and synchronous setting. Rows (the
+This is what honeypot frameworks in Python do (DECNET among them). Same table and indexes (our own first migration is run
+on the file), same distribution of rows as `benches/sample/mod.rs`, same journal mode and synchronous setting. Rows (the
 model objects) are built within the measured time, as they must be, and so are ours. Rounds alternate with our pipeline.
 
     python3 -m venv target/peers && target/peers/bin/pip install -q sqlmodel aiosqlite greenlet
@@ -9,9 +9,6 @@ model objects) are built within the measured time, as they must be, and so are o
 """
 
 import asyncio
-import bisect
-import itertools
-import json
 import pathlib
 import re
 import statistics
@@ -26,12 +23,12 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlmodel import Field, SQLModel
 
+from rows import lines
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-MIGRATIONS = sorted((ROOT / "src/backend/sqlite/migrations").glob("*/up.sql"))
+# The first one makes one ordinary table with the indexes, as anybody would.
+MIGRATION = min((ROOT / "src/backend/sqlite/migrations").glob("*/up.sql"))
 OURS = "1 send_many built"
-SERVICES = [("ssh", "login.failed", 22), ("ssh", "command", 22), ("http", "request", 80),
-            ("telnet", "login.failed", 23), ("smb", "connect", 445), ("redis", "command", 6379)]
-USERS = ["root", "admin", "ubuntu", "test", "oracle", "postgres", "pi", "git"]
 
 
 class Event(SQLModel, table=True):
@@ -52,49 +49,6 @@ class Event(SQLModel, table=True):
     raw: str | None = None
     trace_id: str | None = None
     span_id: str | None = None
-
-
-class Random:
-    """SplitMix64, as in `benches/sample/mod.rs`."""
-
-    MASK = (1 << 64) - 1
-
-    def __init__(self, seed):
-        self.state = seed
-
-    def next(self):
-        self.state = (self.state + 0x9E3779B97F4A7C15) & self.MASK
-        z = self.state
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & self.MASK
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & self.MASK
-        return z ^ (z >> 31)
-
-    def below(self, bound):
-        return self.next() % bound
-
-
-def lines(count):
-    cumulated = list(itertools.accumulate(rank ** -1.1 for rank in range(1, 20_001)))
-    random = Random(7)
-    for number in range(count):
-        rank = bisect.bisect_left(cumulated, (random.next() >> 11) / (1 << 53) * cumulated[-1])
-        address = (rank * 2654435761 & 0xFFFFFFFF) | 0x01000000
-        src = ".".join(str(address >> shift & 255) for shift in (24, 16, 8, 0))
-        sensor_number = random.below(12)
-        service, event_type, dst_port = SERVICES[random.below(6)]
-        user = USERS[random.below(8)]
-        src_port = 1024 + random.below(60_000)
-        session = f"{random.next() >> 16:012x}"
-        secret = f"{random.next() >> (16 + random.below(32)):x}"
-        sensor, dst = f"sensor-{sensor_number:02}", f"10.20.0.{sensor_number + 1}"
-        ts = 1_760_000_000_000_000_000 + number * 1_000_000 + random.below(20_000_000)
-        fields = json.dumps({"username": user, "password": secret, "client": "SSH-2.0-libssh_0.9.6",
-                             "attempt": random.below(30)}, separators=(",", ":"))
-        raw = (f"<134>1 {ts} {sensor} {service} {session} {event_type} - user={user} secret={secret} "
-               f"src={src}:{src_port} dst={dst}:{dst_port} client=SSH-2.0-libssh_0.9.6 outcome=refused")
-        yield dict(ts=ts, sensor=sensor, service=service, event_type=event_type, src_ip=src, src_port=src_port,
-                   dst_ip=dst, dst_port=dst_port, proto="tcp", session=session,
-                   msg=f"{event_type} for {user} from {src} on {service}", fields=fields, raw=raw)
 
 
 async def add_all(path, rows):
@@ -120,8 +74,7 @@ def theirs(rows, directory):
     with tempfile.TemporaryDirectory(dir=directory) as place:
         path = f"{place}/peer.db"
         connection = sqlite3.connect(path)
-        for migration in MIGRATIONS:
-            connection.executescript(migration.read_text())
+        connection.executescript(MIGRATION.read_text())
         connection.close()
         rate = asyncio.run(add_all(path, rows))
         count = sqlite3.connect(path).execute("SELECT count(*) FROM events").fetchone()[0]
