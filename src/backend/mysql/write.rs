@@ -208,8 +208,9 @@ async fn insert_numbered<R: Stored + Send>(link: &mut Link, numbered: &Numbered<
     })
 }
 
-/// Inserts rows in statements of 1000, 100, 10 and single ones: four shapes, each prepared once per connection. The largest
-/// has 15,000 placeholders, of 65,535. A statement, its text too, stays below the server's largest packet.
+/// Inserts rows in statements of 1024, 128, 16 and single ones: four shapes, each prepared once per connection. The largest
+/// has 15,360 placeholders, of 65,535; a full batch is eight of them. A statement, its text too, stays below the server's
+/// largest packet.
 ///
 /// # Errors
 /// With the rows of the statement that failed.
@@ -218,12 +219,12 @@ async fn insert<R: Stored + Send>(link: &mut Link, rows: &[&R]) -> Result<(), (s
     while from < rows.len() {
         let rest = &rows[from..];
         let fits = |count: usize| rest.len() >= count && bytes_of(&rest[..count]) <= link.packet();
-        let (count, outcome) = if fits(1000) {
-            (1000, execute::<R, 1000>(link, rest).await)
-        } else if fits(100) {
-            (100, execute::<R, 100>(link, rest).await)
-        } else if fits(10) {
-            (10, execute::<R, 10>(link, rest).await)
+        let (count, outcome) = if fits(1024) {
+            (1024, execute::<R, 1024>(link, rest).await)
+        } else if fits(128) {
+            (128, execute::<R, 128>(link, rest).await)
+        } else if fits(16) {
+            (16, execute::<R, 16>(link, rest).await)
         } else if fits(1) {
             (1, execute::<R, 1>(link, rest).await)
         } else {
