@@ -27,6 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("diesel", &["src/backend/"]),
     ("diesel_async", &["src/backend/mysql/"]),
     ("mysql_async", &["src/backend/mysql/"]),
+    ("rustls", &["src/backend/mysql/"]),
     ("bb8", &["src/backend/mysql/"]),
     ("tokio::runtime", &["src/backend/mysql/"]),
     ("libsqlite3_sys", &["tests/", "benches/", YARDSTICK]),

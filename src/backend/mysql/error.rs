@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mysql_async::Error as DriverError;
 
+use super::tls;
 use crate::backend::WriteError;
 use crate::error::ErrorKind;
 
@@ -153,11 +154,13 @@ impl Fault {
                 Meaning::Refused(ErrorKind::Configuration, ""),
                 "the server offers no TLS; switch it on there, or write ssl-mode=preferred",
             ),
-            DriverError::Io(mysql_async::IoError::Tls(error)) => Self::new(
-                Meaning::Refused(ErrorKind::Configuration, ""),
-                format!("TLS with the server fails: {error}; see ssl-mode and ssl-ca"),
-            ),
-            other => Self::of_connection(other.to_string()),
+            other => match tls::error_in(&other) {
+                Some(error) => Self::new(
+                    Meaning::Refused(ErrorKind::Configuration, ""),
+                    format!("TLS with the server fails: {error}; see ssl-mode and ssl-ca"),
+                ),
+                None => Self::of_connection(other.to_string()),
+            },
         }
     }
 

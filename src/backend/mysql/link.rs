@@ -14,12 +14,13 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError, QueryResult};
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::methods::LoadQuery;
 use diesel_async::{AsyncMysqlConnection, SimpleAsyncConnection};
-use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, SslOpts};
+use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
 use tokio::time::timeout;
 
 use super::error::{Fault, Meaning};
+use super::tls;
 use crate::config::MysqlConfig;
-use crate::database_url::{MysqlUrl, Tls, TlsMode};
+use crate::database_url::{MysqlUrl, TlsMode};
 use crate::error::{Error, ErrorKind};
 
 /// Largest packet that is sent as one: with more, the driver and the server cut it, which costs time and gains nothing.
@@ -66,7 +67,7 @@ impl Servers {
             ping: config.ping_timeout,
             statement: config.statement_timeout,
         };
-        let tls = ssl_options(&url.tls)?;
+        let tls = tls::options(&url.tls)?;
         Ok(Self { url, tls, limits })
     }
 
@@ -76,7 +77,7 @@ impl Servers {
 
     /// Returns how long [`connect`](Self::connect) may take at most.
     pub(super) fn patience(&self) -> Duration {
-        let tries = if self.url.tls.mode == TlsMode::Preferred { 2 } else { 1 };
+        let tries = if matches!(self.url.tls.mode, TlsMode::Preferred | TlsMode::VerifyCa) { 2 } else { 1 };
         self.limits.connect * 2 * (self.url.hosts.len().max(1) * tries) as u32
     }
 
@@ -104,14 +105,25 @@ impl Servers {
     }
 
     async fn connect_to(&self, place: usize) -> Result<Link, Fault> {
-        match self.handshake(place, self.tls.clone()).await {
-            Err(mysql_async::Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer))
-                if self.url.tls.mode == TlsMode::Preferred =>
-            {
-                let plain = self.handshake(place, None).await;
-                self.set_up(plain.map_err(Fault::of_driver)?).await
+        let mut connection = self.handshake(place, self.tls.clone()).await;
+        if let Err(error) = &connection
+            && let Some(otherwise) = self.otherwise(error)
+        {
+            connection = self.handshake(place, otherwise).await;
+        }
+        self.set_up(connection.map_err(Fault::of_driver)?).await
+    }
+
+    /// Returns with what TLS a second handshake is to be made, if the URL allows another than the one that failed.
+    fn otherwise(&self, error: &mysql_async::Error) -> Option<Option<SslOpts>> {
+        use mysql_async::{DriverError::NoClientSslFlagFromServer, Error::Driver};
+        match (self.url.tls.mode, error) {
+            (TlsMode::Preferred, Driver(NoClientSslFlagFromServer)) => Some(None),
+            (TlsMode::VerifyCa, error) => {
+                let name = tls::name_in(error)?;
+                Some(self.tls.clone().map(|tls| tls.with_danger_tls_hostname_override(Some(name))))
             }
-            other => self.set_up(other.map_err(Fault::of_driver)?).await,
+            _ => None,
         }
     }
 
@@ -188,23 +200,6 @@ fn check_version(version: &str) -> Result<(), Fault> {
     let text =
         format!("the server is {name} {}.{}; forebay needs {name} {}.{} or later", found.0, found.1, least.0, least.1);
     Err(Fault::new(Meaning::Refused(ErrorKind::Unsupported, "use a newer server"), text))
-}
-
-fn ssl_options(tls: &Tls) -> Result<Option<SslOpts>, Error> {
-    let read = |path: &std::path::PathBuf| {
-        let failed = |error| Error::new(ErrorKind::Configuration, format!("read {}", path.display())).because(error);
-        std::fs::read(path).map_err(failed)
-    };
-    let mut options = SslOpts::default()
-        .with_danger_accept_invalid_certs(matches!(tls.mode, TlsMode::Preferred | TlsMode::Required))
-        .with_danger_skip_domain_validation(tls.mode != TlsMode::VerifyIdentity);
-    if let Some(ca) = &tls.ca {
-        options = options.with_root_certs(vec![read(ca)?.into()]).with_disable_built_in_roots(true);
-    }
-    if let Some((certificate, key)) = &tls.identity {
-        options = options.with_client_identity(Some(ClientIdentity::new(read(certificate)?.into(), read(key)?.into())));
-    }
-    Ok((tls.mode != TlsMode::Disabled).then_some(options))
 }
 
 /// One connection.

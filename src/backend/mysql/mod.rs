@@ -27,6 +27,7 @@ mod ledger;
 mod link;
 mod pool;
 mod schema;
+mod tls;
 mod write;
 
 use error::{Fault, Meaning};
