@@ -11,6 +11,7 @@ pub mod open;
 mod proxy;
 mod rows;
 pub mod server;
+mod tls;
 
 pub const LONG: Duration = Duration::from_secs(30);
 

@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, mpsc};
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder, Value};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tokio::time::timeout;
 
 use crate::harness::eventually;
 
@@ -64,6 +66,9 @@ static STARTER: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
     Mutex::new(sender)
 });
 
+/// After this a server is taken to hang.
+const ANSWER: Duration = Duration::from_secs(5);
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// One server, for all tests that do it no harm.
@@ -84,40 +89,60 @@ fn as_server_user(program: &str) -> Command {
     command
 }
 
-fn own(path: &Path) {
+/// Gives files to the user as whom servers run.
+pub fn own(path: &Path) {
     if is_root() {
         let status = Command::new("chown").arg("-R").arg("mysql:mysql").arg(path).status().unwrap();
         assert!(status.success(), "there is no user `mysql`; {INSTALL}");
     }
 }
 
+/// Makes a directory that goes with this process.
+pub fn new_directory() -> PathBuf {
+    let directory = HOME.join(NUMBER.fetch_add(1, Ordering::Relaxed).to_string());
+    fs::create_dir(&directory).unwrap();
+    directory
+}
+
 pub struct Server {
     directory: PathBuf,
     pub port: u16,
+    options: Vec<String>,
     process: Mutex<Option<Child>>,
 }
 
 impl Server {
     /// Starts a server and waits until it answers.
     pub fn start() -> Self {
-        let server = Self::prepare();
+        Self::start_with([])
+    }
+
+    /// As [`start`](Self::start), with options of its own.
+    pub fn start_with<const N: usize>(options: [String; N]) -> Self {
+        let server = Self::prepare(options.into());
         server.run();
         server
     }
 
     /// Makes everything but the process; the port is kept free for it as far as that can be.
-    pub fn prepare() -> Self {
+    pub fn prepare(options: Vec<String>) -> Self {
         let template = &*TEMPLATE;
         let directory = HOME.join(NUMBER.fetch_add(1, Ordering::Relaxed).to_string());
         let copied = Command::new("cp").arg("-r").arg(template).arg(&directory).status().unwrap();
         assert!(copied.success());
         own(&directory);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { directory, port, process: Mutex::new(None) }
+        Self { directory, port, options, process: Mutex::new(None) }
     }
 
     /// Starts the process and waits until it answers.
     pub fn run(&self) {
+        self.spawn(&[]);
+        eventually("the server answers", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+    }
+
+    /// Starts the process, with options for this once, and waits for nothing.
+    pub fn spawn(&self, once: &[&str]) {
         let log = fs::File::create(HOME.join(format!("{}.log", self.port))).unwrap();
         let mut command = as_server_user("mariadbd");
         command.args([
@@ -128,14 +153,18 @@ impl Server {
         ]);
         command.args(["--innodb-log-file-size=32M", "--innodb-buffer-pool-size=64M", "--innodb-autoinc-lock-mode=2"]);
         command.arg(format!("--datadir={}", self.directory.display())).arg(format!("--port={}", self.port));
-        command.arg(format!("--socket={}", self.directory.join("m.sock").display()));
+        command.arg(format!("--socket={}", self.socket().display()));
         command.arg(format!("--pid-file={}", self.directory.join("m.pid").display()));
+        command.args(&self.options).args(once);
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let (reply, answer) = mpsc::channel();
         STARTER.lock().unwrap().send((command, reply)).unwrap();
         let child = answer.recv().unwrap().unwrap_or_else(|error| panic!("mariadbd: {error}; {INSTALL}"));
         *self.process.lock().unwrap() = Some(child);
-        eventually("the server answers", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("m.sock")
     }
 
     /// Kills it as `kill -9` does, and waits for its end.
@@ -200,16 +229,21 @@ pub struct Client {
 
 impl Client {
     pub fn connect(port: u16, user: &str, password: &str, database: Option<&str>) -> Self {
+        let mut client = None;
+        eventually("the server lets us in", || {
+            client = Self::try_connect(port, user, password, database);
+            client.is_some()
+        });
+        client.unwrap()
+    }
+
+    pub fn try_connect(port: u16, user: &str, password: &str, database: Option<&str>) -> Option<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let password = Some(password).filter(|password| !password.is_empty());
         let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).prefer_socket(false);
         let options = options.user(Some(user)).pass(password).db_name(database);
-        let mut connection = None;
-        eventually("the server lets us in", || {
-            connection = runtime.block_on(Conn::new(options.clone())).ok();
-            connection.is_some()
-        });
-        Self { runtime, connection: connection.unwrap() }
+        let connection = runtime.block_on(async { timeout(ANSWER, Conn::new(options)).await });
+        Some(Self { connection: connection.ok()?.ok()?, runtime })
     }
 
     pub fn run(&mut self, sql: &str) {
