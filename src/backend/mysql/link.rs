@@ -164,6 +164,8 @@ impl Servers {
             if !matches!(greeting.read_only.as_str(), "0" | "OFF") {
                 return Err(Fault::of_server(1290, "the server is read-only"));
             }
+            // A node that has fallen out of its cluster has answered so far, and would refuse all work.
+            link.ping().await?;
             link.packet = usize::try_from(greeting.packet).unwrap_or(0).min(LARGEST_PACKET);
             Ok(link)
         };
@@ -302,6 +304,10 @@ impl Link {
         let message = information.message();
         if matches!(kind, DatabaseErrorKind::UniqueViolation) {
             return Fault::of_server(1062, message);
+        }
+        // Such a node refuses our question for the code too.
+        if message.starts_with("WSREP has not yet prepared node") {
+            return Fault::of_server(1047, message);
         }
         let of_driver = ["Input/output error: ", "Driver error: ", "Other error: ", "URL error: "];
         if of_driver.iter().any(|beginning| message.starts_with(beginning)) {
