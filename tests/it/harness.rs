@@ -21,10 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `condition` holds.
 #[track_caller]
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    eventually_within(PATIENCE, what, condition);
+}
+
+/// As [`eventually`], for what takes its time by nature.
+#[track_caller]
+pub fn eventually_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
-        assert!(began.elapsed() < PATIENCE, "never came true: {what}");
+        assert!(began.elapsed() < patience, "never came true: {what}");
         pause();
     }
 }

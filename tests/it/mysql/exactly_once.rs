@@ -13,7 +13,7 @@ use super::server::{Client, SHARED, Server};
 use super::{LONG, impatient, pipeline};
 use crate::harness::{adds_up, capture, counts, event, eventually, pause, state};
 
-fn small_batches() -> Config {
+pub fn small_batches() -> Config {
     let mut config = impatient();
     config.batch.max_rows = 50;
     config.buffer.events.max_rows = 400;
@@ -23,7 +23,7 @@ fn small_batches() -> Config {
 
 /// Sends from four producers and one source that can be read again, while `harm` is done; then waits for every receipt.
 /// Returns the names of all rows, each of which was acknowledged.
-fn write_while(pipeline: &Pipeline, harm: impl FnOnce(&dyn Fn() -> u64)) -> BTreeSet<String> {
+pub fn write_while(pipeline: &Pipeline, harm: impl FnOnce(&dyn Fn() -> u64)) -> BTreeSet<String> {
     let is_over = AtomicBool::new(false);
     let committed = || counts(pipeline).committed;
     std::thread::scope(|scope| {
@@ -87,6 +87,12 @@ impl Drop for SetAtEnd<'_> {
 
 /// Ends the pipeline and compares what is stored with what was sent.
 fn check(pipeline: Pipeline, admin: &mut Client, database: &str, sent: &BTreeSet<String>) {
+    close(pipeline, sent);
+    compare(admin, database, sent);
+}
+
+/// Ends the pipeline, whose ledger has what was sent.
+pub fn close(pipeline: Pipeline, sent: &BTreeSet<String>) {
     assert!(adds_up(&counts(&pipeline)));
     let source_rows = sent.iter().filter(|name| name.starts_with("source:")).count();
     let committed = pipeline.committed("source").unwrap();
@@ -94,6 +100,11 @@ fn check(pipeline: Pipeline, admin: &mut Client, database: &str, sent: &BTreeSet
     assert_eq!(ranges, [0..=source_rows as u64 - 1], "the ledger agrees");
     let summary = pipeline.shutdown_blocking(LONG);
     assert!(summary.is_complete(), "{summary:?}");
+}
+
+/// Compares what a server has with what was sent: each row once, and a ledger that agrees.
+pub fn compare(admin: &mut Client, database: &str, sent: &BTreeSet<String>) {
+    let source_rows = sent.iter().filter(|name| name.starts_with("source:")).count();
     let stored = admin.texts(&format!(
         "SELECT msg FROM `{database}`.events UNION ALL SELECT CONVERT(data USING utf8mb4) FROM `{database}`.captures"
     ));

@@ -6,7 +6,9 @@ use forebay::backend::mysql::Mysql;
 use forebay::database_url::MysqlUrl;
 use forebay::{Config, DatabaseUrl, Error, Pipeline};
 
+mod cluster;
 mod exactly_once;
+mod galera;
 pub mod open;
 mod proxy;
 mod rows;

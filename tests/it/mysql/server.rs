@@ -195,6 +195,11 @@ impl Server {
         Client::connect(self.port, "root", "", None)
     }
 
+    /// Connects as the administrator to a server that may be away or hang.
+    pub fn try_admin(&self) -> Option<Client> {
+        Client::try_connect(self.port, "root", "", None)
+    }
+
     /// Makes a database of that name, with a user who may do what the README says; returns its URL.
     pub fn database(&self, name: &str) -> String {
         let mut admin = self.admin();
@@ -244,6 +249,14 @@ impl Client {
         let options = options.user(Some(user)).pass(password).db_name(database);
         let connection = runtime.block_on(async { timeout(ANSWER, Conn::new(options)).await });
         Some(Self { connection: connection.ok()?.ok()?, runtime })
+    }
+
+    /// Returns the value of what a SHOW statement shows first; `None` when it shows nothing, or the server hangs.
+    pub fn shown(&mut self, sql: &str) -> Option<String> {
+        let connection = &mut self.connection;
+        let shown = self.runtime.block_on(async { timeout(ANSWER, connection.query_first(sql)).await });
+        let (_, value): (String, String) = shown.ok()?.ok()??;
+        Some(value)
     }
 
     pub fn run(&mut self, sql: &str) {
