@@ -14,6 +14,7 @@ mod proxy;
 mod rows;
 pub mod server;
 mod tls;
+mod wedged;
 
 pub const LONG: Duration = Duration::from_secs(30);
 
