@@ -110,6 +110,7 @@ struct Counted {
 
 /// Returns what the ledger has of every source whose name begins with `prefix`.
 pub(super) async fn read(link: &mut Link, prefix: &str) -> Result<BTreeMap<String, Ranges>, Fault> {
+    link.catch_up().await?;
     let query = "SELECT source, first, last FROM ingest_ledger WHERE source >= ? AND source < ? ORDER BY source, first";
     let query = diesel::sql_query(query).bind::<Binary, _>(prefix.as_bytes()).bind::<Binary, _>(after(prefix));
     let spans: Vec<Span> = link.load(query).await?;
@@ -118,6 +119,7 @@ pub(super) async fn read(link: &mut Link, prefix: &str) -> Result<BTreeMap<Strin
 
 /// Deletes what a pipeline's in-memory producers have in the ledger; they are gone.
 pub(super) async fn forget(link: &mut Link, ephemeral: &str) -> Result<(), Fault> {
+    link.catch_up().await?;
     let query = diesel::sql_query("DELETE FROM ingest_ledger WHERE source >= ? AND source < ?");
     link.execute(query.bind::<Binary, _>(ephemeral.as_bytes()).bind::<Binary, _>(after(ephemeral))).await.map(drop)
 }

@@ -54,6 +54,12 @@ struct Greeting {
 }
 
 #[derive(QueryableByName)]
+struct Shown {
+    #[diesel(sql_type = Text, column_name = "Value")]
+    value: String,
+}
+
+#[derive(QueryableByName)]
 struct Number {
     #[diesel(sql_type = BigInt)]
     number: i64,
@@ -154,7 +160,13 @@ impl Servers {
         let work = async {
             let connection = AsyncMysqlConnection::try_from(connection).await;
             let connection = connection.map_err(|error| Fault::of_connection(error.to_string()))?;
-            let mut link = Link { connection: Some(connection), is_dirty: true, limits: self.limits, packet: 0 };
+            let mut link = Link {
+                connection: Some(connection),
+                is_dirty: true,
+                is_of_cluster: false,
+                limits: self.limits,
+                packet: 0,
+            };
             link.batch(&self.session()).await?;
             let greeting = "SELECT CAST(@@version AS CHAR) AS version, CAST(@@max_allowed_packet AS SIGNED) AS packet, \
                             CAST(@@global.read_only AS CHAR) AS read_only";
@@ -166,6 +178,8 @@ impl Servers {
             }
             // A node that has fallen out of its cluster has answered so far, and would refuse all work.
             link.ping().await?;
+            let cluster: Vec<Shown> = link.load(diesel::sql_query("SHOW VARIABLES LIKE 'wsrep_on'")).await?;
+            link.is_of_cluster = cluster.iter().any(|shown| shown.value == "ON");
             link.packet = usize::try_from(greeting.packet).unwrap_or(0).min(LARGEST_PACKET);
             Ok(link)
         };
@@ -209,6 +223,7 @@ pub(super) struct Link {
     /// `None` only while it is being dropped.
     connection: Option<AsyncMysqlConnection>,
     is_dirty: bool,
+    is_of_cluster: bool,
     limits: Limits,
     packet: usize,
 }
@@ -238,6 +253,17 @@ impl Link {
         let limit = self.limits.ping;
         let answer = timeout(limit, self.connection().batch_execute("DO 0")).await;
         self.judged("ping", limit, answer).await
+    }
+
+    /// Waits until a cluster's node has everything that was committed over another one. A Galera node takes a commit for
+    /// certain before it can be read there, so whoever has just come from another node would read an old ledger.
+    pub(super) async fn catch_up(&mut self) -> Result<(), Fault> {
+        if self.is_of_cluster {
+            self.batch("SET SESSION wsrep_sync_wait=1").await?;
+            self.number("SELECT COALESCE(MAX(version), 0) AS number FROM forebay_schema").await?;
+            self.batch("SET SESSION wsrep_sync_wait=@@global.wsrep_sync_wait").await?;
+        }
+        Ok(())
     }
 
     /// Runs statements without values.
