@@ -50,7 +50,7 @@ pub struct Tls {
     pub mode: TlsMode,
     /// Certificates (PEM or DER) of the authorities that are trusted, in place of the public ones.
     pub ca: Option<PathBuf>,
-    /// Our own certificate chain (PEM) and its key, if the server asks who we are.
+    /// Our own certificate chain (PEM) and its key (RSA, PEM, not encrypted), if the server asks who we are.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
@@ -64,7 +64,7 @@ pub enum TlsMode {
     Preferred,
     /// TLS or no connection; the certificate is not checked.
     Required,
-    /// TLS, with a certificate that a trusted authority has signed.
+    /// TLS, with a certificate that a trusted authority has signed, for any host; it needs a `subjectAltName`.
     VerifyCa,
     /// That, and made for the host that the URL names.
     VerifyIdentity,
