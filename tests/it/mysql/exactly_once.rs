@@ -63,7 +63,7 @@ pub fn write_while(pipeline: &Pipeline, harm: impl FnOnce(&dyn Fn() -> u64)) -> 
             }
             unreachable!()
         }));
-        let end = SetAtEnd(&is_over);
+        let end = AtEnd { is_over: &is_over, pipeline };
         harm(&committed);
         drop(end);
         let sent: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
@@ -76,13 +76,38 @@ pub fn write_while(pipeline: &Pipeline, harm: impl FnOnce(&dyn Fn() -> u64)) -> 
     })
 }
 
-/// Lets the producers end, also when the harm has failed.
-struct SetAtEnd<'a>(&'a AtomicBool);
+/// Lets the producers end, also when the harm has failed: then the server may still be away, and whoever waits for room
+/// would wait for ever.
+struct AtEnd<'a> {
+    is_over: &'a AtomicBool,
+    pipeline: &'a Pipeline,
+}
 
-impl Drop for SetAtEnd<'_> {
+impl Drop for AtEnd<'_> {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.is_over.store(true, Ordering::Relaxed);
+        if std::thread::panicking() {
+            self.pipeline.close();
+        }
     }
+}
+
+/// A restarted server had not got its port; the test's failure was never seen, because its producers waited for the server.
+#[test]
+fn a_test_that_fails_while_the_server_is_away_ends() {
+    let server = Server::start();
+    let (_, url) = server.new_database();
+    let pipeline = pipeline(&url, small_batches()).unwrap();
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        write_while(&pipeline, |committed| {
+            after(committed, 100);
+            server.kill();
+            let full = |pipeline: &Pipeline| counts(pipeline).queued >= 200;
+            eventually("producers wait", || full(&pipeline));
+            panic!("as the test has told it to");
+        })
+    }));
+    assert!(failed.is_err());
 }
 
 /// Ends the pipeline and compares what is stored with what was sent.

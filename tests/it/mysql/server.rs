@@ -104,6 +104,19 @@ pub fn new_directory() -> PathBuf {
     directory
 }
 
+/// Returns a port that nobody listens at, below those that the kernel gives to outgoing connections: a server that is
+/// killed and started again must find its port free, and thousands of connections come and go meanwhile.
+///
+/// Once it came from the kernel. Now and then a restarted server found its port taken by a connection of another test (or
+/// by one of its own clients, which had tried so often that it was connected to itself) and ended at once; its test failed
+/// with senders that waited for the server, and hung.
+fn free_port() -> u16 {
+    let first = 20_000 + std::process::id() * 16 % 8000;
+    let mut ports = std::iter::repeat_with(|| first + NUMBER.fetch_add(1, Ordering::Relaxed) % 4000);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.by_ref().take(4000).filter_map(|port| u16::try_from(port).ok()).find(is_free).expect("a free port")
+}
+
 pub struct Server {
     directory: PathBuf,
     pub port: u16,
@@ -131,7 +144,7 @@ impl Server {
         let copied = Command::new("cp").arg("-r").arg(template).arg(&directory).status().unwrap();
         assert!(copied.success());
         own(&directory);
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         Self { directory, port, options, process: Mutex::new(None) }
     }
 
@@ -150,6 +163,7 @@ impl Server {
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",
             "--loose-innodb-fast-shutdown=0",
+            "--port-open-timeout=20",
         ]);
         command.args(["--innodb-log-file-size=32M", "--innodb-buffer-pool-size=64M", "--innodb-autoinc-lock-mode=2"]);
         command.arg(format!("--datadir={}", self.directory.display())).arg(format!("--port={}", self.port));
@@ -232,6 +246,9 @@ pub struct Client {
     connection: Conn,
 }
 
+/// After this a server is taken to have hung up on a test.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 impl Client {
     pub fn connect(port: u16, user: &str, password: &str, database: Option<&str>) -> Self {
         let mut client = None;
@@ -264,20 +281,27 @@ impl Client {
     }
 
     pub fn try_run(&mut self, sql: &str) -> Result<(), mysql_async::Error> {
-        self.runtime.block_on(self.connection.query_drop(sql))
+        let connection = &mut self.connection;
+        waited(&self.runtime, sql, connection.query_drop(sql))
     }
 
     /// Returns all rows of a query, with their types.
     pub fn rows(&mut self, sql: &str) -> Vec<Vec<Value>> {
-        let rows = self.runtime.block_on(self.connection.exec::<mysql_async::Row, _, _>(sql, ()));
+        let rows = waited(&self.runtime, sql, self.connection.exec::<mysql_async::Row, _, _>(sql, ()));
         rows.unwrap_or_else(|error| panic!("{sql}: {error}")).into_iter().map(mysql_async::Row::unwrap).collect()
     }
 
     pub fn number(&mut self, sql: &str) -> i64 {
-        self.runtime.block_on(self.connection.query_first(sql)).unwrap().unwrap()
+        waited(&self.runtime, sql, self.connection.query_first(sql)).unwrap().unwrap()
     }
 
     pub fn texts(&mut self, sql: &str) -> Vec<String> {
-        self.runtime.block_on(self.connection.query(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+        waited(&self.runtime, sql, self.connection.query(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
+}
+
+/// Waits for an answer, and not for ever: the driver has no time limit of its own.
+fn waited<T>(runtime: &tokio::runtime::Runtime, sql: &str, answer: impl Future<Output = T>) -> T {
+    let answer = runtime.block_on(async { timeout(PATIENCE, answer).await });
+    answer.unwrap_or_else(|_| panic!("{sql}: no answer within {PATIENCE:?}"))
 }
