@@ -2,8 +2,9 @@
 //!
 //! Several batches are in flight at once, so only what is *settled* may be touched: positions of batches whose write has
 //! returned success, which the pipeline never offers again. Of in-memory producers settled rows are deleted; of sources
-//! that can be read again, settled rows that touch are merged into one. What another process or a killed one has in the
-//! ledger is left alone: its pipeline may be trying a batch again at this moment.
+//! that can be read again, settled rows that touch are merged into one. What another process has in the ledger is left
+//! alone, since its pipeline may be trying a batch again at this moment; but for rows of in-memory producers that are a
+//! day old: whoever wrote them was killed.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +13,16 @@ use diesel::sql_types::{BigInt, Binary, Text};
 
 use super::error::Fault;
 use super::link::Link;
+use super::pool::Pool;
 use crate::backend::sql::ledger::{Merged, as_column, by_source, merge};
-use crate::batch::Batch;
+use crate::batch::{Batch, EPHEMERAL};
 use crate::ranges::Ranges;
 use crate::timestamp::Timestamp;
 
 /// Ledger entries after which the ledger is tidied up.
 const TIDY_AFTER: usize = 1024;
+/// Orphans that one statement deletes.
+const AT_ONCE: usize = 500;
 
 /// Positions, by source, that are committed and will not be offered again.
 #[derive(Debug, Default)]
@@ -122,6 +126,52 @@ pub(super) async fn forget(link: &mut Link, ephemeral: &str) -> Result<(), Fault
     link.catch_up().await?;
     let query = diesel::sql_query("DELETE FROM ingest_ledger WHERE source >= ? AND source < ?");
     link.execute(query.bind::<Binary, _>(ephemeral.as_bytes()).bind::<Binary, _>(after(ephemeral))).await.map(drop)
+}
+
+#[derive(QueryableByName)]
+struct Orphan {
+    #[diesel(sql_type = Binary)]
+    source: Vec<u8>,
+    #[diesel(sql_type = BigInt)]
+    newest: i64,
+}
+
+/// Deletes rows of in-memory producers whose newest row was committed before `cutoff`; returns how many.
+///
+/// They are found by a read that takes no lock, and deleted by the beginning of their key, some at a time: a delete that
+/// looked for them itself would wait at the rows of batches that are being written. It gives its link back in between,
+/// and ends as soon as all links are in use: the next time goes on.
+pub(super) async fn forget_orphans(pool: &Pool, cutoff: i64) -> Result<usize, Fault> {
+    let mut deleted = 0;
+    let find = "SELECT source, MAX(at) AS newest FROM ingest_ledger WHERE source >= ? AND source < ? \
+                GROUP BY source HAVING newest < ? LIMIT 1000";
+    while pool.is_idle() {
+        let mut link = pool.take().await?;
+        link.begin_work();
+        let query = diesel::sql_query(find).bind::<Binary, _>(EPHEMERAL.as_bytes().to_vec());
+        let query = query.bind::<Binary, _>(after(EPHEMERAL)).bind::<BigInt, _>(cutoff);
+        let orphans: Vec<Orphan> = link.load(query).await?;
+        link.end_work();
+        drop(link);
+        if orphans.is_empty() {
+            break;
+        }
+        for Orphan { source, newest } in &orphans {
+            let mut is_gone = false;
+            while !is_gone && pool.is_idle() {
+                let mut link = pool.take().await?;
+                link.begin_work();
+                link.batch("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+                let query = format!("DELETE FROM ingest_ledger WHERE source = ? AND at <= ? LIMIT {AT_ONCE}");
+                let query = diesel::sql_query(query).bind::<Binary, _>(source.clone()).bind::<BigInt, _>(*newest);
+                let rows = link.execute(query).await?;
+                link.end_work();
+                deleted += rows;
+                is_gone = rows < AT_ONCE;
+            }
+        }
+    }
+    Ok(deleted)
 }
 
 /// Returns the bytes that come right after all texts that begin with `prefix`. UTF-8 has no byte 0xff.

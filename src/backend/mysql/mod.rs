@@ -12,15 +12,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::sql::ledger::orphaned_before;
 use super::{Backend, WriteError};
 use crate::batch::Batch;
 use crate::config::MysqlConfig;
 use crate::database_url::MysqlUrl;
 use crate::error::{Error, ErrorKind};
 use crate::ranges::Ranges;
+use crate::timestamp::Timestamp;
 
 mod error;
 mod ledger;
@@ -37,6 +40,8 @@ use pool::Pool;
 
 /// Attempts at rows that failed for a reason nobody knows, before they are taken for bad ones.
 const UNKNOWN_ATTEMPTS: u32 = 5;
+/// How often the ledger is searched for rows of producers that are gone; the first time at the first commit.
+const SEARCH_EVERY: Duration = Duration::from_secs(3600);
 
 /// A database on a MySQL or MariaDB server, or on several that hold the same one.
 pub struct Mysql {
@@ -47,6 +52,8 @@ pub struct Mysql {
     settled: Mutex<Settled>,
     /// Source and first position of batches whose rows failed for a reason nobody knows, and how often.
     doubtful: Mutex<HashMap<(String, u64), u32>>,
+    /// When the ledger is next to be searched for what killed processes have left.
+    next_search: Mutex<Instant>,
 }
 
 impl Mysql {
@@ -75,6 +82,7 @@ impl Mysql {
             max_in_flight: NonZeroUsize::new(config.pool_size).unwrap_or(NonZeroUsize::MIN),
             settled: Mutex::default(),
             doubtful: Mutex::default(),
+            next_search: Mutex::new(Instant::now()),
         };
         match backend.wait(async |link| schema::check(link, url).await) {
             Ok(()) => {}
@@ -143,6 +151,29 @@ impl Mysql {
     }
 }
 
+impl Mysql {
+    /// Now and then has the ledger searched for rows of producers that are long gone. On a thread of the runtime, so that
+    /// no slot is kept from its next batch; the end of the program ends it too, and the next one goes on.
+    fn forget_orphans(&self) {
+        {
+            let mut next = self.next_search.lock().unwrap_or_else(PoisonError::into_inner);
+            if Instant::now() < *next {
+                return;
+            }
+            *next = Instant::now() + SEARCH_EVERY;
+        }
+        let (Some(runtime), Some(pool)) = (&self.runtime, &self.pool) else { return };
+        let (pool, cutoff) = (pool.clone(), orphaned_before(Timestamp::now()));
+        runtime.spawn(async move {
+            match ledger::forget_orphans(&pool, cutoff).await {
+                Ok(0) => {}
+                Ok(rows) => tracing::debug!(rows, "deleted what killed processes had left in the ledger"),
+                Err(error) => tracing::debug!(%error, "search the ledger for what killed processes have left"),
+            }
+        });
+    }
+}
+
 fn key(batch: &Batch) -> (String, u64) {
     batch.entries().first().map(|entry| (entry.source().to_owned(), entry.first())).unwrap_or_default()
 }
@@ -187,6 +218,7 @@ impl Backend for Mysql {
             let work = self.settled().take();
             self.tidy(work);
         }
+        self.forget_orphans();
         Ok(())
     }
 

@@ -71,6 +71,7 @@ impl ErrorSink<Failure> for Sink {
     }
 }
 
+#[derive(Clone)]
 pub(super) struct Pool {
     links: bb8::Pool<Opener>,
     failures: watch::Receiver<Option<Fault>>,
@@ -93,6 +94,11 @@ impl Pool {
             .error_sink(Box::new(Sink(sender)))
             .build_unchecked(Opener { servers: Arc::new(servers) });
         Self { links, failures }
+    }
+
+    /// Returns whether a link lies there that nobody uses.
+    pub(super) fn is_idle(&self) -> bool {
+        self.links.state().idle_connections > 0
     }
 
     /// Returns a link that nobody else uses, to be given back by dropping it.

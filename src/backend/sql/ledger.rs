@@ -6,6 +6,7 @@
 //! collides on its first position.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use diesel::prelude::Insertable;
 
@@ -63,6 +64,15 @@ pub(crate) fn merge(spans: &[Merged]) -> Option<Vec<Merged>> {
         }
     }
     (merged.len() < spans.len()).then_some(merged)
+}
+
+/// Age after which a row of an in-memory producer is taken for one that a killed process has left. A pipeline deletes its
+/// own soon after their commit, so an old one is nobody's; or its pipeline has not reached the database for a day.
+const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// Returns the time of commit before which rows of in-memory producers are orphans, whoever wrote them.
+pub(crate) fn orphaned_before(now: Timestamp) -> i64 {
+    now.as_nanos().saturating_sub(ORPHAN_AGE.as_nanos() as i64)
 }
 
 /// A position as the column holds it: `Replay` and `Producer` keep positions below 2^63.

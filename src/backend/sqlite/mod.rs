@@ -19,7 +19,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::result::QueryResult;
 
-use super::sql::ledger::{LedgerSpan, Merged, by_source, merge};
+use super::sql::ledger::{LedgerSpan, Merged, by_source, merge, orphaned_before};
 use super::sql::schema::ingest_ledger;
 use super::{Backend, WriteError};
 use crate::batch::{Batch, EPHEMERAL};
@@ -162,6 +162,11 @@ impl Sqlite {
                     use ingest_ledger::dsl;
                     let gone = dsl::ingest_ledger.filter(dsl::source.ge(ephemeral)).filter(dsl::source.lt(after));
                     diesel::delete(gone).execute(connection)?;
+                    // What processes that were killed before they got here have left.
+                    let orphans =
+                        dsl::ingest_ledger.filter(dsl::source.ge(EPHEMERAL)).filter(dsl::source.lt("memory0"));
+                    let orphans = orphans.filter(dsl::at.lt(orphaned_before(Timestamp::now())));
+                    diesel::delete(orphans).execute(connection)?;
                     sources.iter().try_for_each(|source| merge_ranges(connection, source))
                 })
                 .map_err(error::of_transaction)

@@ -129,10 +129,10 @@ impl Cluster {
 }
 
 /// Finds ports that nothing listens on, below those that the system gives to outgoing connections: a node comes back to
-/// its port after it was killed.
+/// its port after it was killed. Single servers have theirs above 20,000.
 fn free_ports(count: usize) -> Vec<u16> {
-    let first = 11_000 + u16::try_from(std::process::id() % 20_000).unwrap();
-    let listeners: Vec<_> = (first..32_000)
+    let first = 10_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    let listeners: Vec<_> = (first..20_000)
         .chain(10_000..first)
         .filter_map(|port| Some((TcpListener::bind(("127.0.0.1", port)).ok()?, port)))
         .take(count)

@@ -9,6 +9,7 @@ use forebay::{Config, DatabaseUrl, Error, Pipeline};
 mod cluster;
 mod exactly_once;
 mod galera;
+mod ledger;
 pub mod open;
 mod proxy;
 mod rows;

@@ -151,3 +151,18 @@ fn a_refused_batch_leaves_neither_rows_nor_ledger_behind() {
     backend.write(&Batch::detached("s", 0, good)).unwrap();
     assert_eq!(database.number("SELECT count(*) FROM events"), 250);
 }
+
+#[test]
+fn what_killed_processes_left_in_the_ledger_is_gone_after_a_day_and_nothing_else() {
+    let database = Database::new();
+    assert!(database.open().shutdown_blocking(LONG).is_complete());
+    let other = rusqlite::Connection::open(database.path()).unwrap();
+    let rows = [("memory/killed/0", 25), ("memory/lately/0", 23), ("file/old", 9999)];
+    for (source, hours) in rows {
+        let at = "(unixepoch() - ?2 * 3600) * 1000000000";
+        other.execute(&format!("INSERT INTO ingest_ledger VALUES (?1, 0, 0, 1, {at})"), (source, hours)).unwrap();
+    }
+    drop(other);
+    assert!(database.open().shutdown_blocking(LONG).is_complete());
+    assert_eq!(database.texts("SELECT source FROM ingest_ledger ORDER BY 1"), ["file/old", "memory/lately/0"]);
+}
