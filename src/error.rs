@@ -30,6 +30,8 @@ pub enum ErrorKind {
     AccessDenied,
     /// The database answered with an error.
     Database,
+    /// The database does not answer, or not yet: try again later.
+    Unavailable,
     /// The operating system refused something.
     System,
 }

@@ -88,6 +88,16 @@ pub enum WriteError {
     },
 }
 
+/// The reason of a passing failure that whoever runs the database must mend: a password, a grant, a version.
+pub const REFUSED: &str = "refused";
+
+impl WriteError {
+    /// Returns whether waiting alone may mend it.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Transient { reason, .. } if *reason != REFUSED)
+    }
+}
+
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -97,7 +97,8 @@ impl Pipeline {
     /// is committed is asked once, here.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] for a name that cannot be; [`ErrorKind::Database`] when a ledger cannot be read.
+    /// [`ErrorKind::Configuration`] for a name that cannot be; when a ledger cannot be read, [`ErrorKind::Unavailable`] if
+    /// waiting may mend that, else [`ErrorKind::Database`].
     pub fn replay<T: RowType>(&self, source: &str) -> Result<Replay<T>, Error> {
         if source.is_empty() || source.len() > 255 || source.starts_with(EPHEMERAL) || source.contains('\0') {
             let rules = "a source's name has 1 to 255 bytes, no NUL, and does not begin with `memory/`";
@@ -113,15 +114,18 @@ impl Pipeline {
     /// Returns what the first lane's ledger has of every source whose name begins with `prefix`.
     ///
     /// # Errors
-    /// [`ErrorKind::Database`] when the ledger cannot be read.
+    /// When the ledger cannot be read: [`ErrorKind::Unavailable`] if waiting may mend that, else [`ErrorKind::Database`].
     pub fn committed(&self, prefix: &str) -> Result<BTreeMap<String, Ranges>, Error> {
         self.ledger(0, prefix)
     }
 
     fn ledger(&self, lane: usize, prefix: &str) -> Result<BTreeMap<String, Ranges>, Error> {
-        let failed = |what: &str| Error::new(ErrorKind::Database, format!("read the ledger{what}"));
-        let backend = self.backends[lane].upgrade().ok_or_else(|| failed(": the lane has ended"))?;
-        backend.ledger(prefix).map_err(|error| failed("").because(error))
+        let ended = || Error::new(ErrorKind::Database, "read the ledger: the lane has ended");
+        let backend = self.backends[lane].upgrade().ok_or_else(ended)?;
+        backend.ledger(prefix).map_err(|error| {
+            let kind = if error.passes() { ErrorKind::Unavailable } else { ErrorKind::Database };
+            Error::new(kind, "read the ledger").because(error)
+        })
     }
 
     /// Has everything written that was accepted before this call, without waiting for batches to fill.

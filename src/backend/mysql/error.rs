@@ -12,7 +12,7 @@ use std::time::Duration;
 use mysql_async::Error as DriverError;
 
 use super::tls;
-use crate::backend::WriteError;
+use crate::backend::{REFUSED, WriteError};
 use crate::error::ErrorKind;
 
 /// What an error says.
@@ -184,7 +184,7 @@ impl From<Fault> for WriteError {
     fn from(fault: Fault) -> Self {
         match fault.meaning {
             Meaning::Passing(reason) => Self::Transient { reason, source: fault.into() },
-            Meaning::Refused(..) => Self::Transient { reason: "refused", source: fault.into() },
+            Meaning::Refused(..) => Self::Transient { reason: REFUSED, source: fault.into() },
             Meaning::Broken => Self::Fatal { source: fault.into() },
             Meaning::Row | Meaning::Unknown => Self::Transient { reason: "unknown", source: fault.into() },
         }

@@ -84,7 +84,7 @@ impl Mysql {
             doubtful: Mutex::default(),
             next_search: Mutex::new(Instant::now()),
         };
-        match backend.wait(async |link| schema::check(link, url).await) {
+        match backend.wait(async |_| Ok(())) {
             Ok(()) => {}
             Err(Fault { meaning: Meaning::Passing("read_only"), text, .. }) => {
                 return Err(Error::new(ErrorKind::NotWritable, text));

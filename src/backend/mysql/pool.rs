@@ -5,6 +5,7 @@
 //! here through its error sink, and an attempt learns at once, and in words, why there is no connection.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bb8::{ErrorSink, ManageConnection, PooledConnection, RunError};
@@ -22,6 +23,8 @@ const REAP: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct Opener {
     servers: Arc<Servers>,
+    /// Whether the tables were found to keep their promises; once is enough.
+    is_checked: AtomicBool,
 }
 
 impl ManageConnection for Opener {
@@ -31,6 +34,10 @@ impl ManageConnection for Opener {
     async fn connect(&self) -> Result<Link, Failure> {
         let mut link = self.servers.connect().await.map_err(Failure::Connect)?;
         schema::ensure(&mut link, self.servers.url()).await.map_err(Failure::Connect)?;
+        if !self.is_checked.load(Ordering::Relaxed) {
+            schema::check(&mut link, self.servers.url()).await.map_err(Failure::Connect)?;
+            self.is_checked.store(true, Ordering::Relaxed);
+        }
         link.end_work();
         Ok(link)
     }
@@ -92,7 +99,7 @@ impl Pool {
             .retry_connection(false)
             .connection_timeout(servers.patience() + config.ping_timeout * 2)
             .error_sink(Box::new(Sink(sender)))
-            .build_unchecked(Opener { servers: Arc::new(servers) });
+            .build_unchecked(Opener { servers: Arc::new(servers), is_checked: AtomicBool::new(false) });
         Self { links, failures }
     }
 

@@ -18,7 +18,7 @@ use forebay::{Config, DatabaseUrl, Error, ErrorKind};
 use indicatif::ProgressBar;
 
 use crate::args::Ingest;
-use crate::reader::{Outcome, Reader};
+use crate::reader::{Outcome, Patience, Reader};
 use crate::report::{FileLine, NOT_BEGUN, Report};
 use crate::signals::Stop;
 use crate::stream::Stream;
@@ -70,7 +70,8 @@ pub fn run(flags: &Ingest, inputs: &[Input], plan: Plan, bar: &ProgressBar) -> R
     let pipeline = Arc::new(Pipeline::builder().config(plan.config).database(&plan.url).open().map_err(refused)?);
     let watch = Watch::start(&pipeline, bar, flags.give_up_after, &stop);
     let began = Instant::now();
-    let mut reader = Reader::new(&teller, &stop);
+    let patience = Patience { database: shown(&plan.url), limit: flags.give_up_after, quiet: flags.quiet };
+    let mut reader = Reader::new(&teller, &stop, patience);
     let mut files = Vec::with_capacity(inputs.len());
     let mut is_over = false;
     for input in inputs {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use forebay::pipeline::Pipeline;
 use forebay::source::Malformed;
 use forebay::source::file::{FileEnd, FileError, FileOptions, FileReport, Observer, Place, SourceFile};
-use forebay::{Capture, Event};
+use forebay::{Capture, Error, Event};
 
 use crate::report::{FileLine, FileState, NOT_BEGUN, Picture};
 use crate::signals::Stop;
@@ -14,6 +15,26 @@ use crate::terminal::{Harmless, Teller, tail, thousands};
 
 /// Faults of one kind that are shown one by one; more are counted.
 const SHOWN_FAULTS: u64 = 10;
+/// How long until a database that does not answer is asked again, and how often people are told so.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+/// How often a wait looks whether it should end.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// How to wait for a database that does not answer.
+pub struct Patience {
+    /// The database as people may see it.
+    pub database: String,
+    /// After this it is given up.
+    pub limit: Option<Duration>,
+    pub quiet: bool,
+}
+
+/// A wait: since when, and when people were told last.
+struct Waiting {
+    since: Instant,
+    told: Option<Instant>,
+}
 
 /// Whether other files are worth a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +51,14 @@ pub struct Reader<'a> {
     pub picture: Picture,
     /// Why the database could not be asked what it has.
     pub ledger_fault: Option<String>,
+    patience: Patience,
+    waiting: Option<Waiting>,
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(teller: &'a Teller, stop: &'a Stop) -> Self {
+    pub fn new(teller: &'a Teller, stop: &'a Stop, patience: Patience) -> Self {
         let (faults, picture) = (BTreeMap::new(), Picture::default());
-        Self { teller, stop, path: String::new(), faults, picture, ledger_fault: None }
+        Self { teller, stop, path: String::new(), faults, picture, ledger_fault: None, patience, waiting: None }
     }
 
     pub fn read(
@@ -46,6 +69,7 @@ impl<'a> Reader<'a> {
         options: &FileOptions,
     ) -> (FileLine, Outcome) {
         self.path = path.to_string_lossy().into_owned();
+        self.waiting = None;
         match source.ingest(pipeline, options, self) {
             Ok(report) => {
                 let outcome = if report.end == FileEnd::Closed { Outcome::Ends } else { Outcome::GoesOn };
@@ -55,9 +79,14 @@ impl<'a> Reader<'a> {
                 }
                 (line, outcome)
             }
+            // Stopped while it waited: that is no fault.
+            Err(FileError::Ledger(_)) if self.waiting.is_some() && self.stop.is_set() => {
+                (FileLine::unread(path, NOT_BEGUN), Outcome::Ends)
+            }
             Err(FileError::Ledger(error)) => {
-                let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})")).unwrap_or_default();
-                self.ledger_fault = Some(format!("{error}{cause}"));
+                let waited = self.waiting.as_ref().map(|waiting| waiting.since.elapsed().as_secs());
+                let gave_up = waited.map_or_else(String::new, |waited| format!("gave up after {waited} s: "));
+                self.ledger_fault = Some(format!("{gave_up}{error}{}", cause(&error)));
                 (FileLine::unread(path, NOT_BEGUN), Outcome::Ends)
             }
             Err(error) => self.cannot_read(path, &error),
@@ -79,6 +108,10 @@ impl<'a> Reader<'a> {
     fn name(&self) -> String {
         tail(&Harmless(&self.path, 4000).to_string(), 200)
     }
+}
+
+fn cause(error: &Error) -> String {
+    std::error::Error::source(error).map(|cause| format!(" ({cause})")).unwrap_or_default()
 }
 
 fn line(path: &Path, report: &FileReport) -> FileLine {
@@ -123,6 +156,24 @@ impl Observer for Reader<'_> {
             let detail = Harmless(&malformed.detail, 300);
             self.teller.tell(&format!("{}: {}: {}: {detail}", self.name(), place_text(place), malformed.reason));
         }
+    }
+
+    fn outage(&mut self, error: &Error) -> bool {
+        let now = Instant::now();
+        let waiting = self.waiting.get_or_insert(Waiting { since: now, told: None });
+        let waited = now - waiting.since;
+        if self.patience.limit.is_some_and(|limit| waited > limit) {
+            return false;
+        }
+        if !self.patience.quiet && waiting.told.is_none_or(|told| now - told >= TELL_AGAIN) {
+            waiting.told = Some(now);
+            let (database, seconds) = (&self.patience.database, waited.as_secs());
+            self.teller.tell(&format!("waiting for {database}, {seconds} s so far: {error}{}", cause(error)));
+        }
+        while now.elapsed() < ASK_AGAIN && !self.stop.is_set() {
+            std::thread::park_timeout(GLANCE);
+        }
+        !self.stop.is_set()
     }
 
     fn is_stopped(&self) -> bool {

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::format::Format;
 use super::{Malformed, identity};
 use crate::capture::Capture;
+use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::pipeline::Pipeline;
 use crate::ranges::Ranges;
@@ -117,6 +118,11 @@ pub trait Observer {
     fn capture(&mut self, _capture: &Capture) {}
     /// Is told of each record that cannot be read.
     fn malformed(&mut self, _place: Place, _malformed: &Malformed) {}
+    /// Is told why the database cannot be asked what it has, when waiting may mend that. It waits here, and returns whether
+    /// to ask again; false gives the file up.
+    fn outage(&mut self, _error: &Error) -> bool {
+        false
+    }
     /// Is asked before each record; true ends the reading.
     fn is_stopped(&self) -> bool {
         false
@@ -174,7 +180,7 @@ pub enum FileError {
     /// It is a capture, and was said to be lines: read so, its packets' numbers would be mistaken for bytes.
     IsCapture,
     /// The ledger cannot be read.
-    Ledger(crate::error::Error),
+    Ledger(Error),
 }
 
 impl std::fmt::Display for FileError {
@@ -250,7 +256,7 @@ impl SourceFile {
         observer: &mut dyn Observer,
     ) -> Result<FileReport, FileError> {
         let growth = if self.file.is_some() { Growth::Possible } else { Growth::Over };
-        let name = ledger_name(self.file.as_ref(), pipeline, options.repeat)?;
+        let name = ledger_name(self.file.as_ref(), pipeline, options.repeat, observer)?;
         let mut reading = Reading { options, observer, report: FileReport::new(), growth };
         let beginning = match decompressed(self.stream).and_then(look) {
             Ok(beginning) => beginning,
@@ -269,25 +275,42 @@ impl SourceFile {
         reading.report.kind = Some(kind);
         match kind {
             FileKind::Capture => {
-                reading.packets(beginning.stream, pipeline.replay(&name).map_err(FileError::Ledger)?)?;
+                let replay = ask(reading.observer, || pipeline.replay(&name))?;
+                reading.packets(beginning.stream, replay)?;
             }
             FileKind::Lines(format) => {
                 let lines = BufReader::with_capacity(BUFFER, beginning.stream);
-                reading.lines(lines, format, &self.log_name, pipeline.replay(&name).map_err(FileError::Ledger)?);
+                let replay = ask(reading.observer, || pipeline.replay(&name))?;
+                reading.lines(lines, format, &self.log_name, replay);
             }
         }
         Ok(reading.report)
     }
 }
 
-fn ledger_name(file: Option<&File>, pipeline: &Pipeline, repeat: Repeat) -> Result<String, FileError> {
+/// Asks until the ledger answers, or the observer has waited long enough.
+fn ask<T>(observer: &mut dyn Observer, question: impl Fn() -> Result<T, Error>) -> Result<T, FileError> {
+    loop {
+        match question() {
+            Err(error) if error.kind() == ErrorKind::Unavailable && observer.outage(&error) => {}
+            answer => return answer.map_err(FileError::Ledger),
+        }
+    }
+}
+
+fn ledger_name(
+    file: Option<&File>,
+    pipeline: &Pipeline,
+    repeat: Repeat,
+    observer: &mut dyn Observer,
+) -> Result<String, FileError> {
     let unique = || format!("{}-{:016x}", Timestamp::now().as_nanos(), fastrand::u64(..));
     let Some(file) = file else { return Ok(format!("stream/{}", unique())) };
     let prefix = identity::ledger_prefix(file).map_err(FileError::Read)?;
     if repeat == Repeat::Again {
         return Ok(format!("again/{}{}", prefix.trim_start_matches("file/"), unique()));
     }
-    let known: BTreeMap<String, Ranges> = pipeline.committed(&prefix).map_err(FileError::Ledger)?;
+    let known: BTreeMap<String, Ranges> = ask(observer, || pipeline.committed(&prefix))?;
     identity::ledger_name(file, &prefix, &known).map_err(FileError::Read)
 }
 

@@ -11,6 +11,8 @@ mod exactly_once;
 mod galera;
 mod ledger;
 pub mod open;
+#[cfg(feature = "cli")]
+mod program;
 mod proxy;
 mod rows;
 pub mod server;
