@@ -58,6 +58,15 @@ impl DatabaseUrl {
             _ => Err(wrong("unknown kind of database; write `sqlite:PATH`, `mysql://...` or `memory:`")),
         }
     }
+
+    /// Returns the name of the database alone: the file's, or the one on its server.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Memory => "memory".into(),
+            Self::Sqlite(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            Self::Mysql(url) => url.database.clone(),
+        }
+    }
 }
 
 impl fmt::Display for DatabaseUrl {

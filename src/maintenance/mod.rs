@@ -2,6 +2,10 @@
 //!
 //! Called by the program's `forebay db` commands; knows backends only through what each offers for it.
 
+mod database;
 mod prune;
+mod status;
 
+pub use database::{check, init, reset, status};
 pub use prune::{Dropped, Progress, Pruned, plan_prune, prune};
+pub use status::{DatabaseStatus, Finding, LedgerStatus, TableStatus};

@@ -11,6 +11,7 @@ mod place;
 mod samples;
 
 mod bench;
+mod db;
 mod faults;
 mod identity;
 mod kill;

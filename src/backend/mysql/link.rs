@@ -110,14 +110,30 @@ impl Servers {
         host.unwrap_or_else(|| self.url.socket.as_ref().map_or_else(String::new, |path| path.display().to_string()))
     }
 
+    /// Connects to the first server that answers, whether it may be written or not.
+    pub(super) async fn reach_any(&self) -> Result<Conn, Fault> {
+        let mut told = None;
+        for place in 0..self.url.hosts.len().max(1) {
+            match self.reach(place).await {
+                Ok(connection) => return Ok(connection),
+                Err(fault) => told = told.or(Some(fault.at(self.place(place)))),
+            }
+        }
+        Err(told.unwrap_or_else(|| Fault::of_connection("no server is named")))
+    }
+
     async fn connect_to(&self, place: usize) -> Result<Link, Fault> {
+        self.set_up(self.reach(place).await?).await
+    }
+
+    async fn reach(&self, place: usize) -> Result<Conn, Fault> {
         let mut connection = self.handshake(place, self.tls.clone()).await;
         if let Err(error) = &connection
             && let Some(otherwise) = self.otherwise(error)
         {
             connection = self.handshake(place, otherwise).await;
         }
-        self.set_up(connection.map_err(Fault::of_driver)?).await
+        connection.map_err(Fault::of_driver)
     }
 
     /// Returns with what TLS a second handshake is to be made, if the URL allows another than the one that failed.

@@ -2,7 +2,7 @@
 //!
 //! `link` is one connection and its time limits, `pool` keeps those that are idle, `schema` makes the tables, `write`
 //! puts a batch into one transaction, `ledger` reads what is committed and keeps that table small, `error` says what each
-//! error means. Here is what stands between them and the pipeline, which calls from plain threads: a small runtime of our
+//! error means; `inspect` and `reset` work by hand, over a `session`. Here is what stands between them and the pipeline, which calls from plain threads: a small runtime of our
 //! own, and a wait for each call. So no write is ever dropped half-way, any host will do, and a starved host runtime
 //! stalls nothing.
 //!
@@ -14,7 +14,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use super::sql::ledger::orphaned_before;
 use super::{Backend, WriteError};
@@ -26,17 +26,22 @@ use crate::ranges::Ranges;
 use crate::timestamp::Timestamp;
 
 mod error;
+mod inspect;
 mod ledger;
 mod link;
 mod pool;
+mod reset;
 mod schema;
+mod session;
 mod tls;
 mod write;
 
 use error::{Fault, Meaning};
+pub(crate) use inspect::{check, status};
 use ledger::{Settled, Work};
 use link::{Link, Servers};
 use pool::Pool;
+pub(crate) use reset::{init, reset};
 
 /// Attempts at rows that failed for a reason nobody knows, before they are taken for bad ones.
 const UNKNOWN_ATTEMPTS: u32 = 5;
@@ -63,15 +68,10 @@ impl Mysql {
     /// # Errors
     /// When a server answers and refuses: see [`ErrorKind`].
     pub fn open(url: &MysqlUrl, config: &MysqlConfig) -> Result<Self, Error> {
-        if url.password.is_empty() && !config.allow_empty_password {
-            let advice = "give one, or set mysql.allow_empty_password (FOREBAY_DB_ALLOW_EMPTY_PASSWORD=true)";
-            return Err(Error::new(ErrorKind::Configuration, format!("{url} has no password; {advice}")));
-        }
+        session::check_password(url, config)?;
         let servers = Servers::new(url.clone(), config)?;
-        // One thread is enough: it moves packets; rows become packets on the slots' threads.
-        let runtime =
-            Builder::new_multi_thread().worker_threads(1).thread_name("forebay-mysql-io").enable_all().build();
-        let runtime = runtime.map_err(|error| Error::new(ErrorKind::System, "start a runtime").because(error))?;
+        // Its one thread is enough: it moves packets; rows become packets on the slots' threads.
+        let runtime = session::start()?;
         let pool = {
             let _inside = runtime.enter();
             Pool::new(servers, config)

@@ -14,16 +14,18 @@ use crate::timestamp::Timestamp;
 
 /// The statements that lead from each version to the next; the first makes version 1.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/2026-11-21-000001_rows/up.sql")];
-const OUR_TABLES: &str = "'events','captures','ingest_ledger','ingest_rejects'";
+/// The version that they lead to.
+pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
+pub(super) const OUR_TABLES: &str = "'events','captures','ingest_ledger','ingest_rejects'";
 /// No server-wide name: two databases on one server do not wait for each other. A lock's name has at most 64 characters.
-const LOCK: &str = "CONCAT('forebay-', MD5(DATABASE()))";
+pub(super) const LOCK: &str = "CONCAT('forebay-', MD5(DATABASE()))";
 
 /// Brings the tables up to date if they are not.
 ///
 /// # Errors
 /// With [`Meaning::Refused`] when they cannot be ours, are newer than we, or the server lets us not make them.
 pub(super) async fn ensure(link: &mut Link, url: &MysqlUrl) -> Result<(), Fault> {
-    let known = MIGRATIONS.len() as i64;
+    let known = KNOWN;
     if version(link).await? == Some(known) {
         return Ok(());
     }

@@ -70,6 +70,18 @@ impl WriterLock {
     }
 }
 
+/// Returns the process that writes to the database, if one does; 0 if it is not known which. Keeps nobody out: a lock that
+/// is shared for a moment is waited for.
+pub(super) fn holder(database: &Path) -> Option<u32> {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-forebay-lock");
+    let mut file = File::open(path).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(read_pid(&mut file).unwrap_or(0)),
+        _ => None,
+    }
+}
+
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.rewind().ok()?;

@@ -3,7 +3,7 @@
 //! `open.rs` finds out what stands in the way of opening, `lock.rs` keeps every second writer out, `file.rs` holds the
 //! writing connection, `insert.rs` makes statements of a batch, `segments/` keeps the file as fast as it began,
 //! `housekeeper.rs` works on them in quiet moments, `checkpoint.rs` and `wal.rs` keep the write-ahead log short,
-//! `error.rs` says what each error means; `reader/` answers a repository's questions. A batch is one transaction:
+//! `error.rs` says what each error means; `prune.rs`, `inspect.rs` and `reset.rs` work by hand; `reader/` answers a repository's questions. A batch is one transaction:
 //! BEGIN IMMEDIATE, the ledger entries, the rows, COMMIT.
 //!
 //! Readers are never blocked (WAL). Another program that holds the write lock is waited for, 30 s an attempt. In-memory
@@ -33,20 +33,24 @@ mod error;
 mod file;
 mod housekeeper;
 mod insert;
+mod inspect;
 mod lock;
 mod open;
 mod prune;
 mod reader;
+mod reset;
 mod segments;
 mod wal;
 
 use checkpoint::Checkpointer;
 use file::{File, Open, Writer};
 use housekeeper::Housekeeper;
+pub(crate) use inspect::{check, status};
 use lock::WriterLock;
 use open::{Access, connect, identity, unusable};
 pub(crate) use prune::{plan_prune, prune};
 pub(crate) use reader::Reader;
+pub(crate) use reset::{init, reset};
 use wal::Log;
 
 /// Ledger entries after which the ledger is tidied up.

@@ -97,6 +97,26 @@ pub(super) fn connect(path: &Path, access: Access) -> Result<SqliteConnection, D
     Ok(connection)
 }
 
+/// Opens a file that is there to be read, and leaves nothing beside it; refuses what is not ours.
+pub(super) fn to_read(path: &Path) -> Result<SqliteConnection, Error> {
+    check_there(path)?;
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    // Reading a file without its log in the usual way would make one.
+    let access = if Path::new(&log).exists() { Access::Read } else { Access::Still };
+    let mut connection = connect(path, access).map_err(|error| unusable(path, error))?;
+    check_owner(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// A file that is not there is not made, only to find nothing in it.
+pub(super) fn check_there(path: &Path) -> Result<(), Error> {
+    if path.exists() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::NotADatabase, format!("{} is not there; name an existing file", path.display())))
+}
+
 /// Sets what a file without tables must know from the start: the size of its pages, and that space can be given back
 /// later. Not in a file that has them: there it would do nothing, and wait for whoever holds the write lock.
 fn prepare(connection: &mut SqliteConnection) -> Result<(), DieselError> {

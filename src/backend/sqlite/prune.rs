@@ -7,7 +7,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use super::error::of_transaction;
-use super::open::{self, Access, connect, unusable};
+use super::open::{self, unusable};
 use super::segments::{Limits, Segment, Segments, Step, Urgency};
 use crate::chunk::RowKind;
 use crate::config::Config;
@@ -22,7 +22,7 @@ pub(crate) fn prune(
     config: &Config,
     go_on: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Pruned, Error> {
-    check_there(path)?;
+    open::check_there(path)?;
     let (path, _lock, mut connection) = open::open(path, &config.sqlite)?;
     let failed = |error| unusable(&path, error);
     let limits = Limits::of(config);
@@ -61,14 +61,8 @@ pub(crate) fn prune(
 
 /// Tells what [`prune`] would drop.
 pub(crate) fn plan_prune(path: &Path, config: &Config) -> Result<Pruned, Error> {
-    check_there(path)?;
     let failed = |error| unusable(path, error);
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    // Reading a file without its log in the usual way would make one.
-    let access = if Path::new(&log).exists() { Access::Read } else { Access::Still };
-    let mut connection = connect(path, access).map_err(failed)?;
-    open::check_owner(&mut connection, path)?;
+    let mut connection = open::to_read(path)?;
     let version = open::pragma_number(&mut connection, "user_version").map_err(failed)?;
     if version < open::SCHEMA_VERSION {
         let why = "has an older schema, without segments; `forebay db prune` without --dry-run brings it up to date";
@@ -92,14 +86,6 @@ pub(crate) fn plan_prune(path: &Path, config: &Config) -> Result<Pruned, Error> 
     let space = segments.space();
     pruned.after = (space.file - if space.is_incremental { space.free } else { 0 }) as u64;
     Ok(pruned)
-}
-
-/// A file that is not there is not made, only to find nothing in it.
-fn check_there(path: &Path) -> Result<(), Error> {
-    if path.exists() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::NotADatabase, format!("{} is not there; name an existing file", path.display())))
 }
 
 fn dropped(segments: &Segments, step: &Step) -> Option<Dropped> {

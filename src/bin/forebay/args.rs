@@ -91,6 +91,18 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 pub enum Db {
+    /// Make the tables, or bring them up to date.
+    #[command(after_help = crate::db::INIT_HELP)]
+    Init(crate::db::Place),
+    /// Describe a database: tables, ledger, locks, and what to mend.
+    #[command(after_help = crate::db::STATUS_HELP)]
+    Status(crate::db::Place),
+    /// Find out whether anything is wrong with a database.
+    #[command(after_help = crate::db::CHECK_HELP)]
+    Check(crate::db::Place),
+    /// Drop all tables of forebay, with every row.
+    #[command(after_help = crate::db::RESET_HELP)]
+    Reset(crate::db::Reset),
     /// Drop old rows now, and give their space back.
     #[command(after_help = PRUNE_HELP)]
     Prune(Prune),

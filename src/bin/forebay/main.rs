@@ -4,6 +4,7 @@
 
 mod args;
 mod bench;
+mod db;
 mod environment;
 mod ingest;
 mod metrics;
@@ -31,6 +32,7 @@ use terminal::Teller;
 pub enum Exit {
     Done,
     SomeRejected,
+    Found,
     Usage,
     NotWritten,
     Signal(u8),
@@ -40,7 +42,7 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
             Exit::Done => 0,
-            Exit::SomeRejected => 1,
+            Exit::SomeRejected | Exit::Found => 1,
             Exit::Usage => 2,
             Exit::NotWritten => 3,
             Exit::Signal(signal) => 128 + signal,
@@ -52,6 +54,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
         Command::Bench(flags) => bench(&cli.common, flags),
+        Command::Db(args::Db::Init(flags)) => database(&cli.common, &db::Task::Init(flags)),
+        Command::Db(args::Db::Status(flags)) => database(&cli.common, &db::Task::Status(flags)),
+        Command::Db(args::Db::Check(flags)) => database(&cli.common, &db::Task::Check(flags)),
+        Command::Db(args::Db::Reset(flags)) => database(&cli.common, &db::Task::Reset(flags)),
         Command::Db(args::Db::Prune(flags)) => prune(&cli.common, flags),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -84,6 +90,14 @@ fn prune(common: &Common, flags: &args::Prune) -> Result<Exit, Failure> {
     let url = settings.database_url(flags.db.as_deref());
     let url = environment::named_database(url, variable).map_err(usage)?;
     prune::run(flags, settings.pipeline(), &url, &bar)
+}
+
+fn database(common: &Common, task: &db::Task<'_>) -> Result<Exit, Failure> {
+    let usage = |message| Failure { exit: Exit::Usage, message };
+    let settings = gather(common).map_err(usage)?;
+    terminal::start_logging(common.verbose, &ProgressBar::hidden()).map_err(usage)?;
+    let url = environment::named_database(settings.database_url(task.database()), variable).map_err(usage)?;
+    task.run(&settings.pipeline(), &url)
 }
 
 fn gather(common: &Common) -> Result<Settings, String> {

@@ -28,6 +28,7 @@ fn what_killed_processes_left_in_the_ledger_is_gone_after_a_day_and_nothing_else
     let killed = format!("SELECT count(*) FROM {ledger} WHERE source LIKE 'memory/killed/%'");
     eventually("they are gone", || SHARED.admin().number(&killed) == 0);
     assert!(pipeline.shutdown_blocking(LONG).is_complete());
-    let left = admin.texts(&format!("SELECT CONVERT(CONCAT(source, ' ', first) USING utf8mb4) FROM {ledger} ORDER BY 1"));
+    let left =
+        admin.texts(&format!("SELECT CONVERT(CONCAT(source, ' ', first) USING utf8mb4) FROM {ledger} ORDER BY 1"));
     assert_eq!(left, ["file/old 0", "memory/lately/0 0", "memory/steady/0 0", "memory/steady/0 1"]);
 }

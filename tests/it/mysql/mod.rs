@@ -10,6 +10,8 @@ mod cluster;
 mod exactly_once;
 mod galera;
 mod ledger;
+#[cfg(feature = "cli")]
+mod maintenance;
 pub mod open;
 #[cfg(feature = "cli")]
 mod program;

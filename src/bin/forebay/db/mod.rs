@@ -1,0 +1,48 @@
+//! `forebay db init`, `status`, `check` and `reset`: work on the tables of a database by hand. (`prune` is older, and a
+//! file beside this folder.)
+
+mod check;
+mod flags;
+mod init;
+mod reset;
+mod status;
+
+pub use flags::{CHECK_HELP, INIT_HELP, Place, RESET_HELP, Reset, STATUS_HELP};
+
+use forebay::{Config, DatabaseUrl};
+
+use crate::Exit;
+use crate::ingest::Failure;
+
+/// What is to be done, and told.
+pub enum Task<'a> {
+    Init(&'a Place),
+    Status(&'a Place),
+    Check(&'a Place),
+    Reset(&'a Reset),
+}
+
+impl Task<'_> {
+    /// Returns the database that the command line names.
+    pub fn database(&self) -> Option<&str> {
+        match self {
+            Self::Init(place) | Self::Status(place) | Self::Check(place) => place.db.as_deref(),
+            Self::Reset(flags) => flags.place.db.as_deref(),
+        }
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// [`Failure`] when it could not be done.
+    pub fn run(&self, config: &Config, url: &str) -> Result<Exit, Failure> {
+        let usage = |error: forebay::Error| Failure { exit: Exit::Usage, message: error.to_string() };
+        let url = DatabaseUrl::parse(url).map_err(usage)?;
+        match self {
+            Self::Init(place) => init::run(place, config, &url),
+            Self::Status(place) => status::run(place, config, &url),
+            Self::Check(place) => check::run(place, config, &url),
+            Self::Reset(flags) => reset::run(flags, config, &url),
+        }
+    }
+}
