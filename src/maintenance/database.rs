@@ -1,4 +1,4 @@
-//! Makes, describes, checks and drops the tables of a database: the same four questions to every backend.
+//! Makes, describes, counts, checks and drops the tables of a database: the same questions to every backend.
 
 use super::{DatabaseStatus, Finding};
 use crate::config::Config;
@@ -31,6 +31,24 @@ pub fn status(url: &DatabaseUrl, config: &Config) -> Result<DatabaseStatus, Erro
         DatabaseUrl::Sqlite(path) => crate::backend::sqlite::status(path),
         #[cfg(feature = "mysql")]
         DatabaseUrl::Mysql(url) => crate::backend::mysql::status(url, &config.mysql),
+        _ => Err(nothing_kept()),
+    }
+}
+
+/// Counts events and captures, exactly, which may take as long as reading an index; 0 when there are no tables yet.
+///
+/// # Errors
+/// As [`init`].
+pub fn count(url: &DatabaseUrl, config: &Config) -> Result<u64, Error> {
+    config.validate()?;
+    match url {
+        #[cfg(feature = "sqlite")]
+        DatabaseUrl::Sqlite(path) => {
+            let status = crate::backend::sqlite::status(path)?;
+            Ok(status.tables.iter().map(|table| table.rows).sum())
+        }
+        #[cfg(feature = "mysql")]
+        DatabaseUrl::Mysql(url) => crate::backend::mysql::count(url, &config.mysql),
         _ => Err(nothing_kept()),
     }
 }

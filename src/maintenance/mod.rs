@@ -6,6 +6,6 @@ mod database;
 mod prune;
 mod status;
 
-pub use database::{check, init, reset, status};
+pub use database::{check, count, init, reset, status};
 pub use prune::{Dropped, Progress, Pruned, plan_prune, prune};
 pub use status::{DatabaseStatus, Finding, LedgerStatus, TableStatus};

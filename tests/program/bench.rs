@@ -149,7 +149,7 @@ fn the_settings_file_counts_and_a_wrong_setting_begins_nothing() {
         &["--baseline", "python"],
         &["--rate", "0"],
         &["--rows", "0"],
-        &["mysql://u:secret@h/d"],
+        &["mysql://u:secret@127.0.0.1:1/d"],
         &["--config", "none.toml"],
     ] {
         let outcome = bench(&place, &[&["--rows", "100"], flags].concat());

@@ -88,6 +88,16 @@ fn describe(session: &mut Session) -> Result<DatabaseStatus, Fault> {
     Ok(status)
 }
 
+/// Counts the rows, however long that takes.
+pub(crate) fn count(url: &MysqlUrl, config: &MysqlConfig) -> Result<u64, Error> {
+    let mut session = Session::open(url, config, PATIENCE)?;
+    let mut counted = || match version(&mut session)? {
+        Some(_) => session.number("SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM captures)"),
+        None => Ok(0),
+    };
+    counted().map(|rows| rows as u64).map_err(|fault| refused(url, fault))
+}
+
 fn version(session: &mut Session) -> Result<Option<i64>, Fault> {
     let there = "SELECT count(*) FROM information_schema.tables \
                  WHERE table_schema = DATABASE() AND table_name = 'forebay_schema'";

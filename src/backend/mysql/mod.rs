@@ -37,7 +37,7 @@ mod tls;
 mod write;
 
 use error::{Fault, Meaning};
-pub(crate) use inspect::{check, status};
+pub(crate) use inspect::{check, count, status};
 use ledger::{Settled, Work};
 use link::{Link, Servers};
 use pool::Pool;

@@ -6,6 +6,8 @@ use forebay::backend::mysql::Mysql;
 use forebay::database_url::MysqlUrl;
 use forebay::{Config, DatabaseUrl, Error, Pipeline};
 
+#[cfg(feature = "cli")]
+mod bench;
 mod cluster;
 mod exactly_once;
 mod galera;

@@ -17,9 +17,10 @@ Examples:
   forebay bench --rate 50000 --duration 30s           what do producers wait at 50,000 rows/s?
   forebay bench --compare batch.max_rows=100 --compare batch.max_rows=1000 --rounds 5
   forebay bench --baseline sqlite-c --rows 20000000 --rounds 1 --verify --plot soak.svg
+  forebay bench mysql://bench:...@127.0.0.1/bench --compare mysql.pool_size=1 --compare mysql.pool_size=8
   forebay bench memory: --producers 8 --send-rows 1   the way to the writer alone
 
---set and --compare take every setting that the settings file has for `batch`, `buffer`, `retry` and `sqlite` (such as \
+--set and --compare take every setting that the settings file has for `batch`, `buffer`, `retry`, `sqlite` and `mysql` (such as \
 batch.max_rows=100, batch.max_wait=10ms, sqlite.synchronous=full), of the load `producers`, `send_rows`, `row_bytes`, \
 `captures` (percent) and `rate` (rows/s), and `url`. Several changes are joined with commas. The settings file of \
 --config and FOREBAY_BATCH_SIZE count here too; a database that they name does not.
@@ -29,6 +30,9 @@ into ordinary tables with the schema's indexes. It gets the same rows (events an
 commits as many at a time, and has the same log, synchronous and cache settings; it keeps no ledger and no receipts. \
 Its file is that of the database with `.sqlite-c` added.
 
+On a server the tables must hold no rows, and keep those of the last run (`forebay db reset` empties them); between runs \
+they are dropped, for which the user needs DROP. Their size is not told: a server knows it only roughly, and late.
+
 Latencies: `send` is what a producer waits in one send, `commit` one transaction, `end to end` from the send (with \
 --rate: from when it was due) to its receipt. Runs take turns, forwards and backwards; of each the round in the middle is shown.";
 
@@ -36,7 +40,7 @@ Latencies: `send` is what a producer waits in one send, `commit` one transaction
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Bench {
-    /// Database to write to; its file must not exist yet. Default: a SQLite file in the current directory, deleted after.
+    /// Database to write to; its file must not exist yet, its tables on a server must be empty. Default: a SQLite file in the current directory, deleted after.
     url: Option<String>,
     /// Rows to send. Default: as many as go into --duration.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]

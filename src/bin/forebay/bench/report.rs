@@ -209,10 +209,7 @@ fn version() -> String {
 
 /// Names the database without what might be secret.
 fn database(load: &Load) -> String {
-    match load.file() {
-        Ok(Some(path)) => format!("sqlite:{}", path.display()),
-        _ => load.url.split_inclusive(':').next().unwrap_or_default().to_owned(),
-    }
+    forebay::DatabaseUrl::parse(&load.url).map_or_else(|_| "?".into(), |url| url.to_string())
 }
 
 /// What producers do.
@@ -231,16 +228,15 @@ fn sending(load: &Load) -> String {
 
 /// What stores it.
 fn storing(load: &Load) -> String {
-    let (batch, sqlite) = (&load.config.batch, &load.config.sqlite);
+    let batch = &load.config.batch;
+    let (rows, bytes, wait) = (thousands(batch.max_rows as u64), batch.max_bytes, batch.max_wait);
+    let batches = format!("{}, batches of {rows} rows / {bytes} / {wait:?}", database(load));
+    if let Ok(Some(_)) = load.server() {
+        return format!("{batches}, {} connections", load.config.mysql.pool_size);
+    }
+    let sqlite = &load.config.sqlite;
     let synchronous = if sqlite.synchronous == Synchronous::Full { "full" } else { "normal" };
-    format!(
-        "{}, batches of {} rows / {} / {:?}, synchronous {synchronous}, cache {}",
-        database(load),
-        thousands(batch.max_rows as u64),
-        batch.max_bytes,
-        batch.max_wait,
-        sqlite.cache
-    )
+    format!("{batches}, synchronous {synchronous}, cache {}", sqlite.cache)
 }
 
 fn or_dash<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {

@@ -80,6 +80,11 @@ impl Target {
                 let opened = forebay::backend::sqlite::Sqlite::open(path, &load.config);
                 Box::new(opened.map_err(|error| error.to_string())?)
             }
+            #[cfg(feature = "mysql")]
+            DatabaseUrl::Mysql(url) => {
+                let opened = forebay::backend::mysql::Mysql::open(url, &load.config.mysql);
+                Box::new(opened.map_err(|error| error.to_string())?)
+            }
             _ => return Err("this build cannot measure that kind of database".into()),
         };
         let backend = Timed::new(backend, Arc::clone(meters));
