@@ -229,7 +229,7 @@ fn measure(work: impl FnOnce()) -> (Duration, Duration) {
 }
 
 fn values(event: &Event) -> [Value; WIDTH] {
-    let text = |text: Option<&str>| text.map_or(Value::NULL, |text| Value::from(text));
+    let text = |text: Option<&str>| text.map_or(Value::NULL, Value::from);
     let port = |port: Option<u16>| port.map_or(Value::NULL, Value::from);
     [
         event.ts().as_nanos().into(),
