@@ -2,9 +2,9 @@
 //!
 //! `link` is one connection and its time limits, `pool` keeps those that are idle, `schema` makes the tables, `write`
 //! puts a batch into one transaction, `ledger` reads what is committed and keeps that table small, `error` says what each
-//! error means; `inspect` and `reset` work by hand, over a `session`. Here is what stands between them and the pipeline, which calls from plain threads: a small runtime of our
-//! own, and a wait for each call. So no write is ever dropped half-way, any host will do, and a starved host runtime
-//! stalls nothing.
+//! error means; `inspect` and `reset` work by hand, over a `session`. Here is what stands between them and the pipeline,
+//! which calls from plain threads: a small runtime of our own, and a wait for each call. So no write is ever dropped
+//! half-way, any host will do, and a starved host runtime stalls nothing.
 //!
 //! A server that is away is no reason not to open: rows are taken, and the lane says that it tries again. A server that
 //! answers and refuses (password, grants, version, a read-only replica) is said at once, and tried again later.
