@@ -4,23 +4,15 @@ use std::io::{self, BufReader, Read};
 
 use super::super::Malformed;
 use super::super::format::{Defaults, Format, reason};
+use super::super::gathering::{Gathering, Original, malformed, too_large};
 use super::super::lines::{Line, LineReader};
 use super::super::pcap::{PcapError, PcapReader, Rest};
 use super::{FileEnd, FileError, FileOptions, FileReport, Observer, OnMalformed, Place};
 use crate::capture::Capture;
 use crate::chunk::{Row, RowType};
 use crate::event::Event;
-use crate::pipeline::{Replay, ReplayRows};
-use crate::reject::Reject;
+use crate::pipeline::Replay;
 use crate::timestamp::Timestamp;
-
-/// Rows and bytes at which a chunk is sent.
-const CHUNK_ROWS: usize = 512;
-const CHUNK_BYTES: usize = 256 << 10;
-/// Bytes that are kept of a record that is set aside and does not fit into a row.
-const CUT_RECORD: usize = 64 << 10;
-/// Room for the words that say so.
-const MAX_NOTE: usize = 64;
 
 /// Whether a last line without an end may get one some day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,84 +209,11 @@ impl Reading<'_> {
 
     /// Sends what is gathered; returns whether to go on.
     fn send<T: RowType>(&mut self, chunk: &mut Gathering<T>) -> bool {
-        let is_sent = chunk.send();
+        // No one waits for single answers: the caller flushes, and the ledger knows.
+        let is_sent = chunk.send().is_some();
         if !is_sent {
             self.report.end = FileEnd::Closed;
         }
         is_sent
-    }
-}
-
-/// The bytes of a record that is set aside.
-struct Original<'a> {
-    /// The first ones, or all.
-    start: &'a [u8],
-    /// How many it has.
-    bytes: u64,
-}
-
-impl<'a> Original<'a> {
-    fn whole(bytes: &'a [u8]) -> Self {
-        Self { start: bytes, bytes: bytes.len() as u64 }
-    }
-
-    /// Keeps every byte if that comes to no more than a row may have; else the first ones, and says so.
-    fn reject<T: RowType>(&self, malformed: Malformed, max_bytes: usize) -> Reject {
-        let Malformed { reason, mut detail } = malformed;
-        let weight = |detail: &str, raw: &[u8]| Row::<T>::Reject(Box::new(Reject::new(reason, detail, raw))).weight();
-        if self.bytes == self.start.len() as u64 && weight(&detail, &[]) + self.start.len() <= max_bytes {
-            return Reject::new(reason, detail, self.start);
-        }
-        let room = max_bytes.saturating_sub(weight(&detail, &[]) + MAX_NOTE);
-        let kept = &self.start[..self.start.len().min(room).min(CUT_RECORD)];
-        detail.push_str(&format!("; its first {} bytes are kept", kept.len()));
-        Reject::new(reason, detail, kept)
-    }
-}
-
-fn malformed(reason: &'static str, detail: String) -> Malformed {
-    Malformed { reason, detail }
-}
-
-fn too_large(bytes: usize) -> Malformed {
-    malformed(reason::TOO_LARGE, format!("the record comes to {bytes} bytes, more than batch.max_bytes"))
-}
-
-/// Rows that are gathered into a chunk; those of a chunk follow each other without a gap.
-struct Gathering<T: RowType> {
-    replay: Replay<T>,
-    first: u64,
-    ends: Vec<u64>,
-    rows: Vec<Row<T>>,
-    bytes: usize,
-}
-
-impl<T: RowType> Gathering<T> {
-    fn new(replay: Replay<T>) -> Self {
-        Self { replay, first: 0, ends: Vec::new(), rows: Vec::new(), bytes: 0 }
-    }
-
-    fn push(&mut self, first: u64, end: u64, row: Row<T>) {
-        if self.rows.is_empty() {
-            self.first = first;
-        }
-        self.bytes += row.weight();
-        self.ends.push(end);
-        self.rows.push(row);
-    }
-
-    fn is_full(&self) -> bool {
-        self.rows.len() >= CHUNK_ROWS || self.bytes >= CHUNK_BYTES
-    }
-
-    /// Sends the rows; returns whether the pipeline took them.
-    fn send(&mut self) -> bool {
-        if self.rows.is_empty() {
-            return true;
-        }
-        self.bytes = 0;
-        let rows = ReplayRows::spanning(self.first, std::mem::take(&mut self.ends), std::mem::take(&mut self.rows));
-        // No one waits for single answers: the caller flushes, and the ledger knows.
-        self.replay.send_blocking(rows).is_ok()
     }
 }

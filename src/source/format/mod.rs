@@ -21,6 +21,7 @@ mod epoch;
 mod eve;
 mod ndjson;
 mod object;
+mod parser;
 pub mod reason;
 mod zeek;
 
@@ -30,6 +31,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use self::object::Object;
+pub use self::parser::Parser;
 use super::Malformed;
 use crate::event::Event;
 use crate::timestamp::Timestamp;
