@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use forebay::source::Malformed;
-use forebay::source::format::{Defaults, Format, reason};
+use forebay::source::format::{Defaults, Format, Parser, reason};
 use forebay::{Event, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -131,6 +131,11 @@ fn assert_ends(format: Format, line: &Map<String, Value>, event: &Event) {
     assert_eq!(found.as_slice(), naive);
 }
 
+/// Reads a line that is no header line.
+fn parse(format: Format, line: &[u8], log_name: &str) -> Result<Event, Malformed> {
+    Parser::new(format).parse(line, &defaults(log_name)).map(|event| event.expect("a record"))
+}
+
 /// Detects and parses a whole file; returns the events and the reasons of the malformed lines.
 fn read_log(path: &Path, expected: Format) -> (Vec<Event>, Vec<&'static str>) {
     let bytes = fs::read(path).unwrap();
@@ -138,7 +143,7 @@ fn read_log(path: &Path, expected: Format) -> (Vec<Event>, Vec<&'static str>) {
     let stem = path.file_stem().unwrap().to_str().unwrap();
     let (mut events, mut reasons) = (Vec::new(), Vec::new());
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        let event = match expected.parse(line, &defaults(stem)) {
+        let event = match parse(expected, line, stem) {
             Ok(event) => event,
             Err(fault) => {
                 reasons.push(fault.reason);
@@ -269,7 +274,7 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _detected: Option<Format> = Format::detect(&bytes);
         for format in Format::ALL {
-            let _outcome: Result<Event, Malformed> = format.parse(&bytes, &defaults("x"));
+            let _outcome: Result<Event, Malformed> = parse(format, &bytes, "x");
         }
     }
 
@@ -290,7 +295,7 @@ proptest! {
         }
         let _detected: Option<Format> = Format::detect(&line);
         for format in Format::ALL {
-            if let Ok(event) = format.parse(&line, &defaults("x")) {
+            if let Ok(event) = parse(format, &line, "x") {
                 prop_assert!(line.starts_with(event.raw().unwrap().as_bytes()));
             }
         }
@@ -300,7 +305,7 @@ proptest! {
     fn fields_and_columns_together_lose_no_key(object in json_object()) {
         let line = serde_json::to_vec(&object).unwrap();
         for format in Format::ALL {
-            match format.parse(&line, &defaults("x")) {
+            match parse(format, &line, "x") {
                 Ok(event) => assert_nothing_is_lost(format, &object, &event),
                 Err(fault) => prop_assert!([reason::NO_TIMESTAMP, reason::BAD_TIMESTAMP].contains(&fault.reason)),
             }

@@ -3,7 +3,7 @@
 use std::io::{self, BufReader, Read};
 
 use super::super::Malformed;
-use super::super::format::{Defaults, Format, reason};
+use super::super::format::{Defaults, Format, Parser, reason};
 use super::super::gathering::{Gathering, Original, malformed, too_large};
 use super::super::lines::{Line, LineReader};
 use super::super::pcap::{PcapError, PcapReader, Rest};
@@ -111,11 +111,12 @@ impl Reading<'_> {
         replay: Replay<Event>,
     ) {
         let mut lines = LineReader::new(stream, self.options.max_row_bytes);
+        let mut parser = Parser::new(format);
         let (sensor, host) = (self.options.sensor.as_deref(), &*self.options.host);
         let mut chunk = Gathering::new(replay);
         // Up to here everything is a row or belongs to one. A row reaches from the end of the row before it to its own last
-        // character: line ends and blank lines count with the row after them, so that a last line without an end is the
-        // same row when its end has come.
+        // character: line ends, blank lines and header lines count with the row after them, so that a last line without an
+        // end is the same row when its end has come.
         let mut covered = 0;
         loop {
             if self.observer.is_stopped() {
@@ -133,15 +134,22 @@ impl Reading<'_> {
             if line.bytes.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
+            // A header line is read whether what follows is committed or not.
+            let defaults = Defaults { sensor, host, log_name, now: Timestamp::now() };
+            let header = format.is_header(line.bytes).then(|| self.parse(&line, &mut parser, &defaults));
+            if let Some(Ok(None)) = header {
+                continue;
+            }
             if chunk.replay.committed().contains(line.start) {
                 self.report.known += 1;
                 covered = chunk.replay.committed().first_missing(line.start).min(line.end);
                 if self.send(&mut chunk) { continue } else { break }
             }
             let end = if line.is_cut { line.end } else { line.start + line.bytes.trim_ascii_end().len() as u64 };
-            let defaults = Defaults { sensor, host, log_name, now: Timestamp::now() };
-            let row = self.parse(&line, format, &defaults);
-            if row.is_err() && !line.is_ended && self.growth == Growth::Possible {
+            let row = header.unwrap_or_else(|| self.parse(&line, &mut parser, &defaults)).transpose();
+            let Some(row) = row else { continue };
+            let is_whole = line.is_ended || (row.is_ok() && format.shows_its_end());
+            if !is_whole && self.growth == Growth::Possible {
                 self.report.end = FileEnd::Incomplete { place: Place::Line(line.number) };
                 break;
             }
@@ -168,7 +176,7 @@ impl Reading<'_> {
         if self.observer.is_stopped() { FileEnd::Stopped } else { FileEnd::Broken { reason: error.to_string() } }
     }
 
-    fn parse(&self, line: &Line<'_>, format: Format, defaults: &Defaults<'_>) -> Result<Event, Malformed> {
+    fn parse(&self, line: &Line<'_>, parser: &mut Parser, defaults: &Defaults<'_>) -> Result<Option<Event>, Malformed> {
         // A row has its line twice, in `raw` and in its columns: a longer one has no chance, so it is not even parsed.
         if line.is_cut || line.bytes.len() > self.options.max_row_bytes / 2 {
             return Err(malformed(
@@ -176,8 +184,10 @@ impl Reading<'_> {
                 format!("a line of {} bytes makes a row above batch.max_bytes", line.end - line.start),
             ));
         }
-        let event = format.parse(line.bytes, defaults)?;
-        if event.weight() <= self.options.max_row_bytes { Ok(event) } else { Err(too_large(event.weight())) }
+        match parser.parse(line.bytes, defaults)? {
+            Some(event) if event.weight() > self.options.max_row_bytes => Err(too_large(event.weight())),
+            event => Ok(event),
+        }
     }
 
     /// Adds a record that reaches from `first` up to `end` to the chunk; returns whether to go on.

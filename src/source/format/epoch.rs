@@ -13,9 +13,23 @@ struct Decimal<'a> {
     exponent: i32,
 }
 
+/// What a number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Seconds = 9,
+    Millis = 6,
+    Micros = 3,
+    Nanos = 0,
+}
+
 /// Reads seconds since the epoch. Returns `None` for what is no number, and out of the range of [`Timestamp`].
 pub(super) fn seconds(json: &str) -> Option<Timestamp> {
-    Decimal::read(json)?.moment(9)
+    in_unit(json, Unit::Seconds)
+}
+
+/// Reads a number of units since the epoch; `None` as in [`seconds`].
+pub(super) fn in_unit(json: &str, unit: Unit) -> Option<Timestamp> {
+    Decimal::read(json)?.moment(unit)
 }
 
 /// Reads seconds, milliseconds, microseconds or nanoseconds since the epoch: whichever puts the number between March
@@ -29,10 +43,10 @@ pub(super) fn any_unit(json: &str) -> Option<Timestamp> {
         return None;
     }
     match number.digits_before_point() {
-        9..=10 => number.moment(9),
-        12..=13 => number.moment(6),
-        15..=16 => number.moment(3),
-        18..=19 => number.moment(0),
+        9..=10 => number.moment(Unit::Seconds),
+        12..=13 => number.moment(Unit::Millis),
+        15..=16 => number.moment(Unit::Micros),
+        18..=19 => number.moment(Unit::Nanos),
         _ => None,
     }
 }
@@ -62,9 +76,9 @@ impl<'a> Decimal<'a> {
         self.whole.len() as i64 + i64::from(self.exponent) - leading_zeros as i64
     }
 
-    /// Returns the number times ten to the power of `unit`, as nanoseconds.
-    fn moment(&self, unit: i64) -> Option<Timestamp> {
-        let mut wanted = self.whole.len() as i64 + i64::from(self.exponent) + unit;
+    /// Returns so many units as nanoseconds: the number times ten to the power of `unit`.
+    fn moment(&self, unit: Unit) -> Option<Timestamp> {
+        let mut wanted = self.whole.len() as i64 + i64::from(self.exponent) + unit as i64;
         let mut nanos: i64 = 0;
         let append = |nanos: i64, digit: u8| {
             let digit = i64::from(digit - b'0');

@@ -1,6 +1,6 @@
-//! Turns one line of a JSON log into one [`Event`]. Pure: no file, no clock.
+//! Turns one line of a log into one [`Event`]. Pure: no file, no clock.
 //!
-//! [`Format::detect`] names the format of a file from its first bytes; [`Format::parse`] reads a line. Each format
+//! [`Format::detect`] names the format of a file from its first bytes; a [`Parser`] reads its lines. Each format
 //! has its own file with a table of where each column comes from. The rules for all of them:
 //!
 //! * `raw` is the line as it stood, without its line end.
@@ -19,6 +19,7 @@ mod cowrie;
 mod detect;
 mod epoch;
 mod eve;
+mod mapping;
 mod ndjson;
 mod object;
 mod parser;
@@ -30,6 +31,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+pub use self::mapping::{Mapping, TimeUnit};
 use self::object::Object;
 pub use self::parser::Parser;
 use super::Malformed;
@@ -94,39 +96,28 @@ impl Format {
         detect::detect(first_lines)
     }
 
-    /// Reads one line, with or without its line end, into an event.
+    /// Returns whether a log of this format has lines that say how later ones are to be read.
     ///
-    /// A line of nothing but tiny members takes some twenty times its length while it is read, so the caller should
-    /// bound the length of a line; here the bound is 1 GiB.
-    ///
-    /// # Errors
-    /// [`Malformed`] with one of the words in [`reason`].
-    ///
-    /// ```
-    /// use forebay::Timestamp;
-    /// use forebay::source::format::{Defaults, Format};
-    /// let line = br#"{"ts":1521911721.255387,"uid":"C1","id.orig_h":"192.0.2.7","id.orig_p":40112,"proto":"tcp"}"#;
-    /// let defaults = Defaults { sensor: None, host: "tap-1", log_name: "conn", now: Timestamp::now() };
-    /// let event = Format::ZeekJson.parse(line, &defaults)?;
-    /// assert_eq!((event.sensor(), event.event_type(), event.src_port()), ("tap-1", "conn", Some(40112)));
-    /// # Ok::<(), forebay::source::Malformed>(())
-    /// ```
-    pub fn parse(self, line: &[u8], defaults: &Defaults<'_>) -> Result<Event, Malformed> {
-        let line = without_line_end(line);
-        if line.len() > MAX_LINE {
-            return Err(malformed(reason::TOO_LARGE, format!("the line has {} bytes", line.len())));
-        }
-        let raw = str::from_utf8(line).map_err(|fault| {
-            malformed(reason::INVALID_UTF8, format!("byte {} is not UTF-8", fault.valid_up_to() + 1))
-        })?;
-        let mut object = split(raw)?;
-        let columns = match self {
-            Format::Eve => eve::columns(&mut object, defaults)?,
-            Format::ZeekJson => zeek::columns(&mut object, defaults)?,
-            Format::Cowrie => cowrie::columns(&mut object, defaults)?,
-            Format::Ndjson => ndjson::columns(&mut object, defaults),
-        };
-        columns.build(raw, object.rest().as_deref())
+    /// Whoever begins to read such a log in the middle must first give its parser the header lines before that place.
+    pub fn has_headers(self) -> bool {
+        false
+    }
+
+    /// Returns whether this line is a header line, so that [`Parser::parse`] returns `None` for it, or an error.
+    pub fn is_header(self, line: &[u8]) -> bool {
+        self.has_headers() && line.starts_with(b"#")
+    }
+
+    /// Returns whether a record of this format shows where it ends. Of others, a last line without a line end may be the
+    /// beginning of a longer one.
+    pub fn shows_its_end(self) -> bool {
+        true
+    }
+
+    /// Reads one line that is no header line.
+    #[cfg(test)]
+    fn parse(self, line: &[u8], defaults: &Defaults<'_>) -> Result<Event, Malformed> {
+        Parser::new(self).parse(line, defaults).map(|event| event.expect("a record"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Any other JSON lines: columns by common key names.
+//! Any other JSON lines: columns by the pointers of a [`Mapping`](super::Mapping), or by common key names.
 //!
 //! Of each row's keys the first that is there and fits is the column; all others stay in `fields`.
 //!
@@ -25,9 +25,9 @@
 
 use std::borrow::Cow;
 
+use super::mapping::{Pointer, Pointers};
 use super::object::Object;
-use super::{Columns, Defaults, column, epoch};
-use crate::timestamp::Timestamp;
+use super::{Columns, Defaults, column};
 
 const TIME: &[&str] = &["ts", "timestamp", "@timestamp", "datetime", "time"];
 const SENSOR: &[&str] = &["sensor", "decky", "hostname", "host"];
@@ -68,38 +68,55 @@ const MSG: &[&str] = &["msg", "message"];
 const TRANSPORTS: [&str; 12] =
     ["tcp", "udp", "icmp", "icmp6", "icmpv6", "ipv6-icmp", "igmp", "sctp", "dccp", "gre", "esp", "quic"];
 
-pub(super) fn columns<'a>(object: &mut Object<'a>, defaults: &Defaults<'a>) -> Columns<'a> {
+pub(super) fn columns<'a>(object: &mut Object<'a>, from: &Pointers, defaults: &Defaults<'a>) -> Columns<'a> {
     Columns {
-        ts: object.take_first(TIME, moment).unwrap_or(defaults.now),
-        sensor: defaults.sensor_or(object, SENSOR),
-        service: object.take_first(SERVICE, column::text).unwrap_or(Cow::Borrowed("ndjson")),
-        event_type: object.take_first(EVENT_TYPE, column::scalar).unwrap_or(Cow::Borrowed("log")),
-        src: (object.take_first(SRC_IP, column::address), object.take_first(SRC_PORT, column::port)),
-        dst: (object.take_first(DST_IP, column::address), object.take_first(DST_PORT, column::port)),
-        proto: object.take_first(PROTO, transport),
-        session: object.take_first(SESSION, column::scalar),
-        msg: object.take_first(MSG, column::text),
-        trace: trace(object),
+        ts: one(object, &from.ts, TIME, |json| from.moment(json)).unwrap_or(defaults.now),
+        sensor: match defaults.sensor {
+            Some(forced) => Cow::Borrowed(forced),
+            None => one(object, &from.sensor, SENSOR, column::text).unwrap_or(Cow::Borrowed(defaults.host)),
+        },
+        service: one(object, &from.service, SERVICE, column::text).unwrap_or(Cow::Borrowed("ndjson")),
+        event_type: one(object, &from.event_type, EVENT_TYPE, column::scalar).unwrap_or(Cow::Borrowed("log")),
+        src: (one(object, &from.src_ip, SRC_IP, column::address), one(object, &from.src_port, SRC_PORT, column::port)),
+        dst: (one(object, &from.dst_ip, DST_IP, column::address), one(object, &from.dst_port, DST_PORT, column::port)),
+        // What the mapping names is a protocol; what is found by its name may be something else.
+        proto: match &from.proto {
+            Some(pointer) => pointer.take(object, column::lower_case),
+            None => object.take_first(PROTO, transport),
+        },
+        session: one(object, &from.session, SESSION, column::scalar),
+        msg: one(object, &from.msg, MSG, column::text),
+        trace: trace(object, from),
     }
 }
 
-fn moment(json: &str) -> Option<Timestamp> {
-    epoch::any_unit(json).or_else(|| column::iso_time(json))
+/// Takes what a column's pointer points to, or without one the first of `keys` that fits.
+fn one<'a, T>(
+    object: &mut Object<'a>,
+    pointer: &Option<Pointer>,
+    keys: &[&str],
+    fit: impl Fn(&'a str) -> Option<T>,
+) -> Option<T> {
+    match pointer {
+        Some(pointer) => pointer.take(object, fit),
+        None => object.take_first(keys, fit),
+    }
 }
 
 fn transport(json: &str) -> Option<Cow<'_, str>> {
     column::lower_case(json).filter(|name| TRANSPORTS.contains(&name.as_ref()))
 }
 
-fn trace<'a>(object: &mut Object<'a>) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
+fn trace<'a>(object: &mut Object<'a>, from: &Pointers) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
     let hex = |digits: usize| {
         move |json: &'a str| {
             column::text(json).filter(|id| id.len() == digits && id.bytes().all(|b| b.is_ascii_hexdigit()))
         }
     };
-    object.get("span_id").and_then(hex(16))?;
-    let trace_id = object.take("trace_id", hex(32))?;
-    Some((trace_id, object.take("span_id", hex(16))?))
+    let span_id = from.span_id.as_ref().map_or_else(|| object.get("span_id"), |pointer| pointer.get(object));
+    span_id.and_then(hex(16))?;
+    let trace_id = one(object, &from.trace_id, &["trace_id"], hex(32))?;
+    Some((trace_id, one(object, &from.span_id, &["span_id"], hex(16))?))
 }
 
 #[cfg(test)]
@@ -107,6 +124,7 @@ mod tests {
     use super::super::Format;
     use super::*;
     use crate::event::Event;
+    use crate::timestamp::Timestamp;
 
     const NOW: Timestamp = Timestamp::from_nanos(77);
     const DEFAULTS: Defaults<'_> = Defaults { sensor: None, host: "here", log_name: "app", now: NOW };

@@ -1,18 +1,32 @@
-//! Reads the lines of one log, one after the other, and keeps what earlier lines say about later ones.
+//! Reads the lines of one log, one after the other: the way in. Keeps what earlier lines say about later ones.
+//!
+//! One for each log: header lines belong to the log in which they stand. Pure: no file, no clock.
 
-use super::{Defaults, Format, Malformed};
+use super::mapping::{Mapping, Pointers};
+use super::{Defaults, Format, MAX_LINE, Malformed, malformed, reason, split, without_line_end};
+use super::{cowrie, eve, ndjson, zeek};
+use crate::error::Error;
 use crate::event::Event;
 
 /// The reader of one log's lines.
 #[derive(Clone, Debug)]
 pub struct Parser {
     format: Format,
+    pointers: Pointers,
 }
 
 impl Parser {
     /// Reads lines of `format`.
     pub fn new(format: Format) -> Self {
-        Self { format }
+        Self { format, pointers: Pointers::default() }
+    }
+
+    /// Reads lines of [`Format::Ndjson`] with columns from where `mapping` says.
+    ///
+    /// # Errors
+    /// As [`Mapping::validate`].
+    pub fn with_mapping(mapping: &Mapping) -> Result<Self, Error> {
+        Ok(Self { format: Format::Ndjson, pointers: Pointers::of(mapping)? })
     }
 
     /// Returns which format it reads.
@@ -20,11 +34,43 @@ impl Parser {
         self.format
     }
 
-    /// Reads the next line, with or without its line end; `None` for one that says something about others only.
+    /// Reads the next line, with or without its line end; `None` for a header line, which says something about later
+    /// lines only (see [`Format::is_header`]).
+    ///
+    /// A line of nothing but tiny members takes some twenty times its length while it is read, so the caller should
+    /// bound the length of a line; here the bound is 1 GiB.
     ///
     /// # Errors
-    /// As [`Format::parse`].
+    /// [`Malformed`] with one of the words in [`reason`]. The next line can be read all the same.
+    ///
+    /// ```
+    /// use forebay::Timestamp;
+    /// use forebay::source::format::{Defaults, Format, Parser};
+    /// let line = br#"{"ts":1521911721.255387,"uid":"C1","id.orig_h":"192.0.2.7","id.orig_p":40112,"proto":"tcp"}"#;
+    /// let defaults = Defaults { sensor: None, host: "tap-1", log_name: "conn", now: Timestamp::now() };
+    /// let event = Parser::new(Format::ZeekJson).parse(line, &defaults)?.expect("a record");
+    /// assert_eq!((event.sensor(), event.event_type(), event.src_port()), ("tap-1", "conn", Some(40112)));
+    /// # Ok::<(), forebay::source::Malformed>(())
+    /// ```
     pub fn parse(&mut self, line: &[u8], defaults: &Defaults<'_>) -> Result<Option<Event>, Malformed> {
-        self.format.parse(line, defaults).map(Some)
+        let line = without_line_end(line);
+        if line.len() > MAX_LINE {
+            return Err(malformed(reason::TOO_LARGE, format!("the line has {} bytes", line.len())));
+        }
+        let raw = str::from_utf8(line).map_err(|fault| {
+            malformed(reason::INVALID_UTF8, format!("byte {} is not UTF-8", fault.valid_up_to() + 1))
+        })?;
+        self.json(raw, defaults).map(Some)
+    }
+
+    fn json(&self, raw: &str, defaults: &Defaults<'_>) -> Result<Event, Malformed> {
+        let mut object = split(raw)?;
+        let columns = match self.format {
+            Format::Eve => eve::columns(&mut object, defaults)?,
+            Format::ZeekJson => zeek::columns(&mut object, defaults)?,
+            Format::Cowrie => cowrie::columns(&mut object, defaults)?,
+            Format::Ndjson => ndjson::columns(&mut object, &self.pointers, defaults),
+        };
+        columns.build(raw, object.rest().as_deref())
     }
 }
