@@ -11,7 +11,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::budget::{Budget, Released};
 use crate::capture::Capture;
-use crate::chunk::{Chunk, Part, Positions, Row, RowKind, RowType};
+use crate::chunk::{Chunk, Derived, Part, Positions, Row, RowKind, RowType};
 use crate::event::Event;
 use crate::receipt::{ReceiptError, Settlement};
 use crate::reject::RejectedRow;
@@ -19,7 +19,7 @@ use crate::reject::RejectedRow;
 /// One row as a backend sees it: where it goes follows from what it is.
 #[derive(Clone, Debug)]
 pub enum RowRef<'a> {
-    /// Goes into `events`.
+    /// Goes into `events`, and [`Event::derived`] with it into `captures`.
     Event(&'a Event),
     /// Goes into `captures`.
     Capture(&'a Capture),
@@ -101,6 +101,7 @@ pub struct Batch {
     entries: Vec<Entry>,
     rows: [usize; 2],
     rejects: [usize; 2],
+    derived: Derived,
     bytes: usize,
     oldest: Instant,
 }
@@ -109,7 +110,8 @@ impl Batch {
     /// Starts a batch with its first part.
     pub(crate) fn new(part: Part) -> Self {
         let oldest = part.chunk.accepted_at;
-        let mut batch = Self { entries: Vec::new(), rows: [0; 2], rejects: [0; 2], bytes: 0, oldest };
+        let mut batch =
+            Self { entries: Vec::new(), rows: [0; 2], rejects: [0; 2], derived: Derived::default(), bytes: 0, oldest };
         batch.add(part, None);
         batch
     }
@@ -119,6 +121,7 @@ impl Batch {
         let kind = part.kind().index();
         self.rows[kind] += part.len();
         self.rejects[kind] += part.rejects();
+        self.derived += part.derived();
         self.bytes += part.bytes();
         self.oldest = self.oldest.min(part.chunk.accepted_at);
         let refused = match hint {
@@ -152,7 +155,7 @@ impl Batch {
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
-    /// Returns the number of rows of a kind, those for `ingest_rejects` included.
+    /// Returns the number of rows of a kind as they were sent: those for `ingest_rejects` included, derived ones not.
     pub fn row_count(&self, kind: RowKind) -> usize {
         self.rows[kind.index()]
     }
@@ -160,7 +163,16 @@ impl Batch {
     pub fn reject_count(&self, kind: RowKind) -> usize {
         self.rejects[kind.index()]
     }
-    /// Returns the number of rows of both kinds.
+    /// Returns the number of captures that are derived from events of this batch.
+    pub fn derived_count(&self) -> usize {
+        self.derived.rows
+    }
+    /// Returns the number of rows for the table of a kind, derived ones included.
+    pub(crate) fn stored_count(&self, kind: RowKind) -> usize {
+        let derived = if kind == RowKind::Capture { self.derived.rows } else { 0 };
+        self.row_count(kind) - self.reject_count(kind) + derived
+    }
+    /// Returns the number of rows of both kinds, as they were sent.
     pub fn len(&self) -> usize {
         self.rows.iter().sum()
     }
@@ -172,10 +184,14 @@ impl Batch {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
-    /// Returns the weight of the rows of a kind, in bytes.
+    /// Returns the weight of the rows for the table of a kind, derived ones included, in bytes.
     pub fn bytes_of(&self, kind: RowKind) -> usize {
         let parts = self.entries.iter().flat_map(Entry::parts);
-        parts.filter(|part| part.kind() == kind).map(Part::bytes).sum()
+        let sent: usize = parts.filter(|part| part.kind() == kind).map(Part::bytes).sum();
+        match kind {
+            RowKind::Event => sent - self.derived.bytes,
+            RowKind::Capture => sent + self.derived.bytes,
+        }
     }
     /// Counts the rows for `ingest_rejects` by reason and kind; no allocation when there are none.
     pub(crate) fn rejects_by_reason(&self) -> Vec<(&'static str, RowKind, u64)> {
@@ -228,8 +244,8 @@ impl Batch {
     /// Returns the same rows, all bound for `ingest_rejects` with this detail.
     pub(crate) fn into_refused(self, detail: &Arc<str>) -> Self {
         let refused = |entry: Entry| Entry { refusal: Some(Arc::clone(detail)), ..entry };
-        let rejects = self.rows;
-        Self { entries: self.entries.into_iter().map(refused).collect(), rejects, ..self }
+        let (rejects, derived) = (self.rows, Derived::default());
+        Self { entries: self.entries.into_iter().map(refused).collect(), rejects, derived, ..self }
     }
 
     pub(crate) fn is_refused(&self) -> bool {

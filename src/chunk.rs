@@ -87,11 +87,13 @@ impl Rows {
 }
 
 mod sealed {
-    use super::{Few, Rows};
+    use super::{Capture, Few, Rows};
 
     pub trait Sealed: Sized + Send + Sync + 'static {
         /// The bytes that a row counts for in every limit.
         fn weight(&self) -> usize;
+        /// The capture that is committed with it.
+        fn derived(&self) -> Option<&Capture>;
         fn into_rows(rows: Few<Self>) -> Rows;
     }
 }
@@ -114,6 +116,9 @@ impl sealed::Sealed for Event {
     fn weight(&self) -> usize {
         Event::weight(self)
     }
+    fn derived(&self) -> Option<&Capture> {
+        Event::derived(self)
+    }
     fn into_rows(rows: Few<Self>) -> Rows {
         Rows::Events(rows)
     }
@@ -122,6 +127,9 @@ impl sealed::Sealed for Event {
 impl sealed::Sealed for Capture {
     fn weight(&self) -> usize {
         Capture::weight(self)
+    }
+    fn derived(&self) -> Option<&Capture> {
+        None
     }
     fn into_rows(rows: Few<Self>) -> Rows {
         Rows::Captures(rows)
@@ -133,6 +141,13 @@ impl<T: RowType> Row<T> {
         match self {
             Self::Keep(row) => row.weight(),
             Self::Reject(reject) => size_of::<Self>() + reject.weight(),
+        }
+    }
+
+    fn derived(&self) -> Option<&Capture> {
+        match self {
+            Self::Keep(row) => row.derived(),
+            Self::Reject(_) => None,
         }
     }
 
@@ -204,6 +219,29 @@ impl Positions {
     }
 }
 
+/// How many captures are derived from some rows, and what they weigh (as part of those rows).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Derived {
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Derived {
+    fn of<T: RowType>(rows: &[Row<T>]) -> Self {
+        rows.iter().filter_map(Row::derived).fold(Self::default(), |sum, capture| sum.plus(1, capture.weight()))
+    }
+
+    fn plus(self, rows: usize, bytes: usize) -> Self {
+        Self { rows: self.rows + rows, bytes: self.bytes + bytes }
+    }
+}
+
+impl std::ops::AddAssign for Derived {
+    fn add_assign(&mut self, other: Self) {
+        *self = self.plus(other.rows, other.bytes);
+    }
+}
+
 /// What one send carried.
 #[derive(Debug)]
 pub(crate) struct Chunk {
@@ -216,6 +254,7 @@ pub(crate) struct Chunk {
     pub(crate) permit: Permit,
     /// Whether any place holds a [`Row::Reject`].
     pub(crate) has_rejects: bool,
+    pub(crate) derived: Derived,
 }
 
 impl Chunk {
@@ -230,6 +269,7 @@ impl Chunk {
         settlement: Settlement,
     ) -> Arc<Self> {
         let has_rejects = rows.iter().any(|row| matches!(row, Row::Reject(_)));
+        let derived = Derived::of(&rows);
         Arc::new(Self {
             rows: T::into_rows(rows),
             source,
@@ -239,6 +279,7 @@ impl Chunk {
             settlement,
             permit,
             has_rejects,
+            derived,
         })
     }
 }
@@ -268,6 +309,15 @@ impl Part {
 
     pub(crate) fn rejects(&self) -> usize {
         if self.chunk.has_rejects { self.reject_reasons(false).count() } else { 0 }
+    }
+
+    pub(crate) fn derived(&self) -> Derived {
+        match &self.chunk.rows {
+            Rows::Events(rows) if self.len() < rows.len() && self.chunk.derived.rows > 0 => {
+                Derived::of(&rows[self.rows.clone()])
+            }
+            _ => self.chunk.derived,
+        }
     }
 
     /// Iterates over the reasons of the rows that go to `ingest_rejects`: with `refused`, all of them do.

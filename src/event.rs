@@ -2,10 +2,14 @@
 //!
 //! All text of an event lives in one allocation (see `packed`), so that sending a row between threads stays cheap.
 //! Made with [`Event::builder`], which borrows everything and copies once, in [`EventBuilder::build`].
+//!
+//! An event may carry one capture that was made from it, such as the credential of a login: its derived row, which is
+//! committed with it or not at all. It hangs on a pointer, so that the many events without one pay eight bytes.
 
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::capture::Capture;
 use crate::packed::{Packed, fields_fault};
 use crate::timestamp::Timestamp;
 
@@ -30,6 +34,7 @@ pub struct Event {
     src_port: Option<u16>,
     dst_port: Option<u16>,
     columns: Packed<12>,
+    derived: Option<Box<Capture>>,
 }
 
 /// Why a row cannot be built.
@@ -72,14 +77,16 @@ impl Event {
             raw: None,
             trace_id: None,
             span_id: None,
+            derived: None,
         }
     }
 
     /// Makes the row again from its columns, as a database returns them: source and destination port, and the texts in
-    /// the order of the table. Nothing is checked: it was when the row was built. Returns `None` for 4 GiB of text.
+    /// the order of the table. Nothing is checked: it was when the row was built. Returns `None` for 4 GiB of text. A
+    /// derived row is a row of its own by then.
     #[doc(hidden)]
     pub fn restore(ts: Timestamp, [src_port, dst_port]: [Option<u16>; 2], texts: [Option<&str>; 12]) -> Option<Self> {
-        Some(Self { ts, src_port, dst_port, columns: Packed::restore(texts)? })
+        Some(Self { ts, src_port, dst_port, columns: Packed::restore(texts)?, derived: None })
     }
 
     /// When it happened.
@@ -143,9 +150,14 @@ impl Event {
         self.columns.get(SPAN_ID)
     }
 
-    /// Returns the bytes that this row counts for in every byte limit: its own size and its text.
+    /// The capture that was derived from it, for the table `captures`; `None` once both are stored and read back.
+    pub fn derived(&self) -> Option<&Capture> {
+        self.derived.as_deref()
+    }
+
+    /// Returns the bytes that this row counts for in every byte limit: its own size, its text and its derived row.
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.columns.len()
+        size_of::<Self>() + self.columns.len() + self.derived().map_or(0, Capture::weight)
     }
 }
 
@@ -179,6 +191,7 @@ pub struct EventBuilder<'a> {
     raw: Option<&'a str>,
     trace_id: Option<&'a str>,
     span_id: Option<&'a str>,
+    derived: Option<Capture>,
 }
 
 impl<'a> EventBuilder<'a> {
@@ -228,7 +241,14 @@ impl<'a> EventBuilder<'a> {
         self
     }
 
-    /// Copies everything into one allocation.
+    /// Sets a capture that was derived from this event, such as a credential. Both are committed in one transaction, or
+    /// set aside together; it counts with the event in every limit of bytes, and in none of rows.
+    pub fn derive(mut self, capture: Capture) -> Self {
+        self.derived = Some(capture);
+        self
+    }
+
+    /// Copies everything into one allocation; a derived capture is moved.
     ///
     /// # Errors
     /// When `fields` is not one JSON object of at most 128 levels, or the text has 4 GiB or more.
@@ -254,6 +274,7 @@ impl<'a> EventBuilder<'a> {
             dst_port: self.dst.1,
             columns: Packed::pack(&texts, [self.src.0, self.dst.0])
                 .ok_or(InvalidRow("the row's text has 4 GiB or more"))?,
+            derived: self.derived.map(Box::new),
         })
     }
 }
@@ -286,6 +307,15 @@ mod tests {
         assert_eq!(Event::restore(event.ts(), [Some(1), None], texts), Some(event));
         let bare = Event::builder("s", "ssh", "t").build().unwrap();
         assert_eq!((bare.src_ip(), bare.msg(), bare.fields(), bare.raw()), (None, None, None, None));
+    }
+
+    #[test]
+    fn a_derived_capture_weighs_with_its_event() {
+        let capture = Capture::builder("s", "credential").data(&b"secret"[..]).build().unwrap();
+        let (bare, weight) = (Event::builder("s", "ssh", "t").build().unwrap(), capture.weight());
+        let event = Event::builder("s", "ssh", "t").derive(capture.clone()).build().unwrap();
+        assert_eq!((event.derived(), event.weight()), (Some(&capture), bare.weight() + weight));
+        assert_eq!(bare.derived(), None);
     }
 
     #[test]

@@ -61,8 +61,9 @@ pub(crate) fn raw_json(raw: &[u8]) -> String {
     value.to_string()
 }
 
+/// Its derived row is set aside in it: neither is stored without the other.
 pub(crate) fn event_json(event: &Event) -> String {
-    object([
+    let columns = object([
         ("ts", json!(event.ts().as_nanos())),
         ("sensor", json!(event.sensor())),
         ("service", json!(event.service())),
@@ -78,10 +79,16 @@ pub(crate) fn event_json(event: &Event) -> String {
         ("raw", json!(event.raw())),
         ("trace_id", json!(event.trace_id())),
         ("span_id", json!(event.span_id())),
-    ])
+        ("derived", json!(event.derived().map(capture_columns))),
+    ]);
+    columns.to_string()
 }
 
 pub(crate) fn capture_json(capture: &Capture) -> String {
+    capture_columns(capture).to_string()
+}
+
+fn capture_columns(capture: &Capture) -> Value {
     object([
         ("ts", json!(capture.ts().as_nanos())),
         ("sensor", json!(capture.sensor())),
@@ -99,9 +106,9 @@ pub(crate) fn capture_json(capture: &Capture) -> String {
     ])
 }
 
-fn object<const N: usize>(columns: [(&str, Value); N]) -> String {
+fn object<const N: usize>(columns: [(&str, Value); N]) -> Value {
     let known = columns.into_iter().filter(|(_, value)| !value.is_null());
-    Value::Object(known.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>()).to_string()
+    Value::Object(known.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
 }
 
 #[cfg(test)]
@@ -115,8 +122,8 @@ mod tests {
         let capture = Capture::builder("s", "k").data(vec![255]).build().unwrap();
         let json: Value = serde_json::from_str(&capture_json(&capture)).unwrap();
         assert_eq!((&json["data_base64"], &json["sensor"]), (&json!("/w=="), &json!("s")));
-        let event = Event::builder("s", "v", "t").msg("\u{1b}[31m").build().unwrap();
+        let event = Event::builder("s", "v", "t").msg("\u{1b}[31m").derive(capture).build().unwrap();
         let json: Value = serde_json::from_str(&event_json(&event)).unwrap();
-        assert_eq!(json["msg"], "\u{1b}[31m");
+        assert_eq!((&json["msg"], &json["derived"]["data_base64"]), (&json!("\u{1b}[31m"), &json!("/w==")));
     }
 }

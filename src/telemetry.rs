@@ -29,6 +29,7 @@ pub const BYTES_BUCKETS: [f64; 9] =
 pub fn describe() {
     describe_counter!("forebay_received_rows_total", "Rows that the writer took from its queues");
     describe_counter!("forebay_committed_rows_total", "Rows committed to their table");
+    describe_counter!("forebay_derived_rows_total", "Captures derived from committed events and committed with them");
     describe_counter!("forebay_rejected_rows_total", "Rows set aside in ingest_rejects, by reason");
     describe_counter!("forebay_failed_rows_total", "Rows whose receipt resolved as failed");
     describe_counter!("forebay_discarded_rows_total", "Rows not taken because a queue was full, by reason");
@@ -119,6 +120,7 @@ pub(crate) struct LaneMetrics {
     received: [Counter; 2],
     committed: [Counter; 2],
     failed: [Counter; 2],
+    derived: Counter,
     batch_rows: Histogram,
     batch_bytes: Histogram,
     write_time: Histogram,
@@ -137,6 +139,7 @@ impl LaneMetrics {
             received: per_kind("forebay_received_rows_total"),
             committed: per_kind("forebay_committed_rows_total"),
             failed: per_kind("forebay_failed_rows_total"),
+            derived: counter!("forebay_derived_rows_total", "lane" => lane),
             batch_rows: histogram!("forebay_batch_rows", "lane" => lane),
             batch_bytes: histogram!("forebay_batch_bytes", "lane" => lane),
             write_time: histogram!("forebay_write_seconds", "lane" => lane),
@@ -158,6 +161,7 @@ impl LaneMetrics {
             let kept = batch.row_count(kind) - batch.reject_count(kind);
             self.committed[kind.index()].increment(kept as u64);
         }
+        self.derived.increment(batch.derived_count() as u64);
         for (reason, kind, rows) in batch.rejects_by_reason() {
             counter!("forebay_rejected_rows_total", "lane" => self.lane, "kind" => kind.table(), "reason" => reason)
                 .increment(rows);

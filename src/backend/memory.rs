@@ -31,7 +31,7 @@ impl Memory {
         Self { max_in_flight, stored: Mutex::default() }
     }
 
-    /// Returns the rows of a kind that were committed to its table.
+    /// Returns the rows of a kind that were committed to its table, derived ones included.
     pub fn row_count(&self, kind: RowKind) -> u64 {
         self.lock().rows[kind.index()]
     }
@@ -77,7 +77,10 @@ impl Backend for Memory {
             }
             for row in entry.rows() {
                 match row {
-                    RowRef::Event(_) => stored.rows[RowKind::Event.index()] += 1,
+                    RowRef::Event(event) => {
+                        stored.rows[RowKind::Event.index()] += 1;
+                        stored.rows[RowKind::Capture.index()] += u64::from(event.derived().is_some());
+                    }
                     RowRef::Capture(_) => stored.rows[RowKind::Capture.index()] += 1,
                     RowRef::Rejected(_) => stored.rejects += 1,
                 }

@@ -32,8 +32,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Returns how many writes may run at once. One means serialized.
     fn max_in_flight(&self) -> NonZeroUsize;
 
-    /// Commits the whole batch, or none of it, in one transaction: each row into the table that it is for, and one
-    /// ledger row for each entry.
+    /// Commits the whole batch, or none of it, in one transaction: each row into the table that it is for, an event's
+    /// derived capture with it, and one ledger row for each entry.
     ///
     /// An entry whose `(source, first)` is in the ledger already has been committed earlier: its rows are skipped, and
     /// the rest is written. So a batch whose fate is unknown is simply written again.
@@ -75,8 +75,8 @@ pub enum WriteError {
     /// The database refuses some row; nothing is committed, for certain. The writer cuts the batch until the bad rows
     /// stand alone, and sets them aside.
     Rejected {
-        /// Rows of the batch, counted in its order, ascending and not empty, of which at least one is refused; none of
-        /// an entry that was in the ledger already. The fewer the better.
+        /// Rows of the batch, counted in its order, ascending and not empty, of which at least one is refused, itself or
+        /// the capture derived from it; none of an entry that was in the ledger already. The fewer the better.
         rows: Vec<usize>,
         /// Why, for people.
         detail: String,

@@ -47,13 +47,19 @@ pub(crate) struct Lane {
     pub(crate) name: &'static str,
     pub(crate) metrics: LaneMetrics,
     tallies: [Tally; 2],
+    derived: AtomicU64,
     health: Mutex<Health>,
 }
 
 impl Lane {
     pub(crate) fn new(name: &'static str) -> Self {
-        let lane =
-            Self { name, metrics: LaneMetrics::new(name), tallies: Default::default(), health: Mutex::default() };
+        let lane = Self {
+            name,
+            metrics: LaneMetrics::new(name),
+            tallies: Default::default(),
+            derived: AtomicU64::new(0),
+            health: Mutex::default(),
+        };
         lane.metrics.state(LaneGauge::Running);
         lane
     }
@@ -100,6 +106,7 @@ impl Lane {
             tally.committed.fetch_add(rows - rejects, Ordering::Release);
             tally.rejected.fetch_add(rejects, Ordering::Release);
         }
+        self.derived.fetch_add(batch.derived_count() as u64, Ordering::Relaxed);
         let wall = SystemTime::now();
         let unix = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         self.metrics.committed(batch, write_time, now.saturating_duration_since(batch.oldest()), unix);
@@ -167,6 +174,7 @@ impl Lane {
             state,
             events: self.counts(RowKind::Event),
             captures: self.counts(RowKind::Capture),
+            derived: self.derived.load(Ordering::Relaxed),
             writing_for: oldest.map(|writing| now.saturating_duration_since(writing.since)),
             last_commit: health.last_commit,
         }

@@ -69,8 +69,10 @@ pub struct LaneStatus {
     pub state: LaneState,
     /// Its events.
     pub events: Counts,
-    /// Its captures.
+    /// Its captures, as producers sent them.
     pub captures: Counts,
+    /// Captures derived from its committed events and committed with them; counted here only.
+    pub derived: u64,
     /// How long the oldest batch has been in the backend's hands, if one is: large while a lock is held elsewhere.
     pub writing_for: Option<Duration>,
     /// When it last committed.

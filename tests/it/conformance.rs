@@ -3,18 +3,21 @@
 //! To add a backend: implement [`Subject`] for it and add a line at the end. Batches of any shape come from
 //! `harness::batches_of`; so an entry that is known can stand beside one that is not.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use forebay::backend::Backend;
 use forebay::backend::memory::Memory;
+use forebay::backend::{Backend, WriteError};
 use forebay::pipeline::ReplayRows;
-use forebay::{Batch, Event, Reject, Row, RowKind};
+use forebay::{Batch, Event, Pipeline, Ranges, ReceiptError, Reject, Row, RowKind};
 
-use crate::harness::{batches_of, capture, config, event};
+use crate::harness::{Fault, Flaky, batches_of, capture, config, counts, event};
 
 /// A backend under test.
-trait Subject {
+trait Subject: Send + Sync + 'static {
     /// Opens an empty one; `dir` is its own.
     fn open(dir: &Path) -> Self;
     fn backend(&self) -> &dyn Backend;
@@ -22,6 +25,12 @@ trait Subject {
     fn stored(&self) -> [u64; 3];
     /// Lets go of it and opens it again.
     fn reopen(self, dir: &Path) -> Self;
+}
+
+/// A backend whose database may refuse a row.
+trait Refusing: Subject {
+    /// Makes it refuse captures whose data is `bad`.
+    fn refuse(&self);
 }
 
 impl Subject for Memory {
@@ -60,6 +69,15 @@ impl Subject for Sqlite {
     fn reopen(self, dir: &Path) -> Self {
         drop(self);
         Self::open(dir)
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl Refusing for Sqlite {
+    fn refuse(&self) {
+        let trigger = "CREATE TRIGGER theirs BEFORE INSERT ON captures_0 WHEN CAST(NEW.data AS TEXT) = 'bad'
+             BEGIN SELECT RAISE(ABORT, 'not this one'); END";
+        rusqlite::Connection::open(&self.1).unwrap().execute_batch(trigger).unwrap();
     }
 }
 
@@ -112,6 +130,47 @@ impl Subject for Mysql {
         let Self(backend, database) = self;
         drop(backend);
         Self(crate::mysql::open(&database.1), database)
+    }
+}
+
+#[cfg(all(feature = "mysql", feature = "sqlite"))]
+impl Refusing for Mysql {
+    fn refuse(&self) {
+        let name = &self.1.0;
+        let trigger = format!(
+            "CREATE TRIGGER `{name}`.theirs BEFORE INSERT ON `{name}`.captures FOR EACH ROW \
+             IF NEW.data = 'bad' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not this one'; END IF"
+        );
+        crate::mysql::server::SHARED.admin().run(&trigger);
+    }
+}
+
+/// An event from which a capture is derived that holds the same text.
+fn with_derived(text: &str) -> Event {
+    Event::builder("s", "ssh", "test").msg(text).derive(capture(text)).build().unwrap()
+}
+
+/// A subject as the backend of a pipeline.
+struct Of<S>(S);
+
+impl<S: Subject> Backend for Of<S> {
+    fn name(&self) -> &'static str {
+        self.0.backend().name()
+    }
+    fn max_in_flight(&self) -> NonZeroUsize {
+        self.0.backend().max_in_flight()
+    }
+    fn write(&self, batch: &Batch) -> Result<(), WriteError> {
+        self.0.backend().write(batch)
+    }
+    fn ping(&self) -> Result<(), WriteError> {
+        self.0.backend().ping()
+    }
+    fn ledger(&self, prefix: &str) -> Result<BTreeMap<String, Ranges>, WriteError> {
+        self.0.backend().ledger(prefix)
+    }
+    fn close(&self, ephemeral: &str) -> Result<(), WriteError> {
+        self.0.backend().close(ephemeral)
     }
 }
 
@@ -259,6 +318,59 @@ fn several_threads_may_write_up_to_the_limit_at_once<S: Subject>(dir: &Path) {
     assert_eq!(subject.stored(), [writes as u64 * 200, 0, 0]);
 }
 
+fn an_event_and_the_capture_derived_from_it_land_together_and_once<S: Subject>(dir: &Path) {
+    let subject = S::open(dir);
+    let mixed = (0..250).map(|n| Row::Keep(if n % 3 == 0 { with_derived(&n.to_string()) } else { event("plain") }));
+    let batch = Batch::detached("s", 0, mixed.collect());
+    assert_eq!((batch.row_count(RowKind::Event), batch.row_count(RowKind::Capture)), (250, 0));
+    assert_eq!(batch.derived_count(), 84);
+    for _ in 0..3 {
+        subject.backend().write(&batch).unwrap();
+    }
+    assert_eq!(subject.stored(), [250, 84, 0]);
+    let subject = subject.reopen(dir);
+    subject.backend().write(&batch).unwrap();
+    subject.backend().write(&Batch::detached("s", 250, vec![Row::Keep(with_derived("next"))])).unwrap();
+    assert_eq!(subject.stored(), [251, 85, 0]);
+}
+
+fn a_batch_whose_answer_was_lost_stores_derived_rows_once<S: Subject>(dir: &Path) {
+    let backend = Flaky::new(Of(S::open(dir)));
+    backend.script([Fault::Transient, Fault::CommitThenTransient, Fault::Transient]);
+    let mut config = config(100);
+    (config.retry.initial, config.retry.max) = (Duration::from_millis(1), Duration::from_millis(1));
+    let pipeline = Pipeline::builder().config(config).shared_backend(backend.clone()).open().unwrap();
+    let sent = (0..100).map(|n| with_derived(&n.to_string())).collect();
+    assert_eq!(pipeline.events().send_many_blocking(sent).unwrap().wait(), Ok(()));
+    let lane = &pipeline.status().lanes[0];
+    assert_eq!((lane.events.committed, lane.captures.accepted, lane.derived), (100, 0, 100));
+    assert_eq!(backend.inner.0.stored(), [100, 100, 0]);
+}
+
+fn of_a_refused_derived_row_nothing_lands_and_the_event_is_named<S: Refusing>(dir: &Path) {
+    let subject = S::open(dir);
+    subject.refuse();
+    let rows = ["good", "bad", "fine"].map(|text| Row::Keep(with_derived(text)));
+    let refused = subject.backend().write(&Batch::detached("s", 0, rows.into()));
+    let Err(WriteError::Rejected { rows, detail }) = refused else { panic!("{refused:?}") };
+    assert!(rows.contains(&1), "{rows:?}");
+    assert!(detail.contains("not this one"), "{detail}");
+    assert_eq!(subject.stored(), [0, 0, 0]);
+}
+
+fn an_event_whose_derived_row_is_refused_is_set_aside_with_it<S: Refusing>(dir: &Path) {
+    let subject = Arc::new(Of(S::open(dir)));
+    subject.0.refuse();
+    let pipeline = Pipeline::builder().config(config(100)).shared_backend(subject.clone()).open().unwrap();
+    let texts = (0..100).map(|n| if n % 30 == 7 { "bad".to_owned() } else { n.to_string() });
+    let receipt = pipeline.events().send_many_blocking(texts.map(|text| with_derived(&text)).collect()).unwrap();
+    assert!(matches!(receipt.wait(), Err(ReceiptError::Rejected { rows: 4, .. })));
+    let lane = &pipeline.status().lanes[0];
+    assert_eq!((lane.events.committed, lane.events.rejected, lane.derived), (96, 4, 96));
+    assert_eq!(counts(&pipeline).accepted, 100);
+    assert_eq!(subject.0.stored(), [96, 96, 4]);
+}
+
 macro_rules! conformance {
     ($module:ident, $subject:ty: $($claim:ident)*) => {
         mod $module {
@@ -284,6 +396,17 @@ macro_rules! every_claim {
             the_largest_row_that_a_pipeline_takes_by_default_lands
             a_ping_is_answered
             several_threads_may_write_up_to_the_limit_at_once
+            an_event_and_the_capture_derived_from_it_land_together_and_once
+            a_batch_whose_answer_was_lost_stores_derived_rows_once
+        }
+    };
+}
+
+macro_rules! claims_about_refusal {
+    ($module:ident, $subject:ty) => {
+        conformance! { $module, $subject:
+            of_a_refused_derived_row_nothing_lands_and_the_event_is_named
+            an_event_whose_derived_row_is_refused_is_set_aside_with_it
         }
     };
 }
@@ -292,6 +415,10 @@ every_claim!(memory, forebay::backend::memory::Memory);
 #[cfg(feature = "sqlite")]
 every_claim!(sqlite, super::Sqlite);
 #[cfg(feature = "sqlite")]
+claims_about_refusal!(sqlite_refuses, super::Sqlite);
+#[cfg(feature = "sqlite")]
 every_claim!(small_segments, super::SmallSegments);
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 every_claim!(mysql, super::Mysql);
+#[cfg(all(feature = "mysql", feature = "sqlite"))]
+claims_about_refusal!(mysql_refuses, super::Mysql);

@@ -151,7 +151,14 @@ impl Backend for Recorder {
                     RowRef::Rejected(r) => {
                         kept.rejects.push((r.source.into(), r.position, r.reason.into(), r.row.clone()));
                     }
-                    kept_row => kept.rows.push(text_of(kept_row).unwrap()),
+                    kept_row => {
+                        kept.rows.push(text_of(kept_row).unwrap());
+                        if let RowRef::Event(event) = kept_row
+                            && let Some(derived) = event.derived()
+                        {
+                            kept.rows.push(text_of(&RowRef::Capture(derived)).unwrap());
+                        }
+                    }
                 }
             }
         }

@@ -152,7 +152,7 @@ fn cut_at(text: &str, bytes: usize) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
-/// Rows of one table, with their numbers in the batch.
+/// Rows of one table, with their numbers in the batch; a derived row has its event's.
 struct Numbered<R> {
     rows: Vec<R>,
     numbers: Vec<usize>,
@@ -179,7 +179,12 @@ async fn insert_rows_of(link: &mut Link, batch: &Batch, known: &[bool], now: Tim
         }
         for row in entry.rows() {
             match row {
-                RowRef::Event(event) => events.push(number, event),
+                RowRef::Event(event) => {
+                    events.push(number, event);
+                    if let Some(capture) = event.derived() {
+                        captures.push(number, capture);
+                    }
+                }
                 RowRef::Capture(capture) => captures.push(number, capture),
                 RowRef::Rejected(row) => {
                     SetAside::of(&row, now, link.packet()).into_iter().for_each(|part| rejects.push(number, part));

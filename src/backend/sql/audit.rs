@@ -1,7 +1,8 @@
 //! Holds the ledger against itself and against the tables. Pure: a backend pushes the ledger's rows in their order.
 //!
 //! Every row that the ledger knows has taken an id, in its table or in `ingest_rejects`, and no id is given twice. So the
-//! ledger can never know more rows than ids were given; rows that were deleted since do not matter.
+//! ledger can never know more rows than ids were given; rows that were deleted since do not matter. Derived rows take ids
+//! too, and are no positions of a source: they make the bound looser, never wrong.
 
 use crate::maintenance::Finding;
 

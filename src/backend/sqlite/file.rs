@@ -161,7 +161,7 @@ impl File {
     /// to take the rows.
     fn make_room(&self, writer: &mut Writer, batch: &Batch) {
         for kind in RowKind::ALL {
-            let (rows, bytes) = (batch.row_count(kind) as i64, batch.bytes_of(kind) as i64);
+            let (rows, bytes) = (batch.stored_count(kind) as i64, batch.bytes_of(kind) as i64);
             let is_full = |open: &mut Open| open.segments.is_full(kind, rows, bytes, &self.limits);
             if rows > 0 && writer.open.as_mut().is_some_and(is_full) {
                 self.step(writer, Some(Step::Close(kind)), Urgency::Due);

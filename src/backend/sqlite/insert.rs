@@ -21,7 +21,8 @@ use crate::timestamp::Timestamp;
 
 /// Inserts what is not in the ledger yet.
 ///
-/// `places` say where the rows of each kind go. Returns how many rows of each kind were inserted.
+/// `places` say where the rows of each kind go. Returns how many rows of each kind were inserted, derived ones with the
+/// captures.
 pub(super) fn insert(
     connection: &mut SqliteConnection,
     batch: &Batch,
@@ -39,7 +40,12 @@ pub(super) fn insert(
         }
         for row in entry.rows() {
             match row {
-                RowRef::Event(event) => events.push(index, event),
+                RowRef::Event(event) => {
+                    events.push(index, event);
+                    if let Some(capture) = event.derived() {
+                        captures.push(index, capture);
+                    }
+                }
                 RowRef::Capture(capture) => captures.push(index, capture),
                 RowRef::Rejected(row) => {
                     set_aside(connection, &row, now).map_err(|error| error::of_rows(error, vec![index]))?;
@@ -69,7 +75,7 @@ fn set_aside(connection: &mut SqliteConnection, rejected: &RejectedRow<'_>, now:
     diesel::insert_into(ingest_rejects).values(values).execute(connection)
 }
 
-/// Rows of one table, with their numbers in the batch.
+/// Rows of one table, with their numbers in the batch; a derived row has its event's.
 struct Numbered<'a, R> {
     rows: Vec<&'a R>,
     numbers: Vec<usize>,

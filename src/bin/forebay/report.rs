@@ -175,6 +175,11 @@ impl Report {
         })
     }
 
+    /// Captures that were derived from events, beside the rows of the totals.
+    fn derived(&self) -> u64 {
+        self.summary.lanes.iter().map(|lane| lane.derived).sum()
+    }
+
     /// For machines. Keys are only ever added.
     pub fn json(&self) -> serde_json::Value {
         let Totals { committed, rejected, failed } = self.totals();
@@ -190,7 +195,7 @@ impl Report {
             (table.to_owned(), json!({ "rows": counts.committed, "rejected": counts.rejected }))
         });
         json!({
-            "database": self.database, "rows": committed, "rejected": rejected, "failed": failed,
+            "database": self.database, "rows": committed, "derived": self.derived(), "rejected": rejected, "failed": failed,
             "already_in": self.files.iter().map(|file| file.known).sum::<u64>(), "seconds": self.seconds,
             "rows_per_second": self.rate(committed), "interrupted": self.is_interrupted(),
             "tables": tables.collect::<serde_json::Map<_, _>>(), "files": files.collect::<Vec<_>>(),
@@ -235,6 +240,9 @@ impl Report {
                 let (rows, rate) = (thousands(committed), thousands(self.rate(committed)));
                 writeln!(out, "{rows} rows in {:.2} s ({rate} rows/s) into {database}", self.seconds)?;
             }
+        }
+        if self.derived() > 0 {
+            writeln!(out, "{} credentials in them, as rows of the table captures", thousands(self.derived()))?;
         }
         if rejected > 0 {
             let rejected = thousands(rejected);
