@@ -14,6 +14,9 @@ PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null || missing+=(mariadb-serve
 [ -e /usr/lib/galera/libgalera_smm.so ] || missing+=(galera-4)
 command -v rsync >/dev/null || missing+=(rsync)
 command -v openssl >/dev/null || missing+=(openssl)
+# DECNET's queries are asked as DECNET asks them.
+{ /usr/bin/python3 -c 'import sqlalchemy, pymysql' || python3 -c 'import sqlalchemy, pymysql'; } 2>/dev/null ||
+    missing+=(python3-sqlalchemy python3-pymysql)
 if ((${#missing[@]})); then
     if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
         apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"

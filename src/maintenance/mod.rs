@@ -2,10 +2,12 @@
 //!
 //! Called by the program's `forebay db` commands; knows backends only through what each offers for it.
 
+mod compat;
 mod database;
 mod prune;
 mod status;
 
+pub use compat::{add_decnet_views, drop_decnet_views};
 pub use database::{check, count, init, reset, status};
 pub use prune::{Dropped, Progress, Pruned, plan_prune, prune};
 pub use status::{DatabaseStatus, Finding, LedgerStatus, TableStatus};

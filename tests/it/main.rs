@@ -15,6 +15,8 @@ mod child;
 #[cfg(feature = "sqlite")]
 mod crash;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
+mod decnet;
+#[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod mysql;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind};
 use crate::ranges::Ranges;
 use crate::timestamp::Timestamp;
 
+mod compat;
 mod error;
 mod inspect;
 mod ledger;
@@ -36,6 +37,7 @@ mod session;
 mod tls;
 mod write;
 
+pub(crate) use compat::{add_decnet_views, drop_decnet_views};
 use error::{Fault, Meaning};
 pub(crate) use inspect::{check, count, status};
 use ledger::{Settled, Work};

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::Row;
 
+use super::compat;
 use super::error::Fault;
 use super::link::Servers;
 use super::schema::{self, LOCK};
@@ -39,9 +40,11 @@ pub(crate) fn init(url: &MysqlUrl, config: &MysqlConfig) -> Result<i64, Error> {
 pub(crate) fn reset(url: &MysqlUrl, config: &MysqlConfig) -> Result<Vec<String>, Error> {
     let mut session = Session::open(url, config, PATIENCE)?;
     let failed = |fault| refused(url, fault);
+    let compat = compat::there(&mut session, url)?;
     let list = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY 1";
     let there: Vec<String> = session.rows(list).map_err(failed)?;
-    let is_ours = |name: &str| TABLES.contains(&name) || VIEWS.contains(&name);
+    let is_ours =
+        |name: &str| TABLES.contains(&name) || VIEWS.contains(&name) || compat.iter().any(|view| view == name);
     let foreign: Vec<&str> = there.iter().map(String::as_str).filter(|name| !is_ours(name)).collect();
     if !foreign.is_empty() || !(there.is_empty() || there.iter().any(|name| name == "forebay_schema")) {
         let names = if foreign.is_empty() { "of our names, but another program's".into() } else { foreign.join(", ") };
@@ -56,7 +59,8 @@ pub(crate) fn reset(url: &MysqlUrl, config: &MysqlConfig) -> Result<Vec<String>,
         return Err(Error::new(ErrorKind::InUse, why));
     }
     let mut dropped = Vec::new();
-    for (what, names) in [("VIEW", &VIEWS[..]), ("TABLE", &TABLES[..])] {
+    let compat: Vec<&str> = compat.iter().map(String::as_str).collect();
+    for (what, names) in [("VIEW", &compat[..]), ("VIEW", &VIEWS[..]), ("TABLE", &TABLES[..])] {
         for name in names.iter().filter(|name| there.iter().any(|known| known == *name)) {
             session.rows::<Row>(&format!("DROP {what} IF EXISTS `{name}`")).map_err(failed)?;
             dropped.push((*name).to_owned());

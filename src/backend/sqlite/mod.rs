@@ -29,6 +29,7 @@ use crate::ranges::Ranges;
 use crate::timestamp::Timestamp;
 
 mod checkpoint;
+mod compat;
 mod error;
 mod file;
 mod housekeeper;
@@ -43,6 +44,7 @@ mod segments;
 mod wal;
 
 use checkpoint::Checkpointer;
+pub(crate) use compat::{add_decnet_views, drop_decnet_views};
 use file::{File, Open, Writer};
 use housekeeper::Housekeeper;
 pub(crate) use inspect::{check, status};

@@ -6,6 +6,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 
+use super::compat;
 use super::open::{self, unusable};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
@@ -16,6 +17,8 @@ struct Object {
     kind: String,
     #[diesel(sql_type = Text)]
     name: String,
+    #[diesel(sql_type = Text)]
+    sql: String,
 }
 
 /// Makes the file and its tables as needed; returns the version of the schema.
@@ -32,11 +35,13 @@ pub(crate) fn reset(path: &Path, config: &Config) -> Result<Vec<String>, Error> 
     drop(open::to_read(path)?);
     let (path, _lock, mut connection) = open::open(path, &config.sqlite)?;
     let failed = |error| unusable(&path, error);
-    let list =
-        "SELECT type AS kind, name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT GLOB 'sqlite_*'";
+    let list = "SELECT type AS kind, name, sql FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT GLOB 'sqlite_*'";
     let objects: Vec<Object> = diesel::sql_query(list).load(&mut connection).map_err(failed)?;
-    let foreign: Vec<&str> =
-        objects.iter().filter(|object| !is_ours(&object.name)).map(|object| object.name.as_str()).collect();
+    let foreign: Vec<&str> = objects
+        .iter()
+        .filter(|object| !is_ours(&object.name) && !compat::is_ours(&object.name, &object.sql))
+        .map(|object| object.name.as_str())
+        .collect();
     if !foreign.is_empty() {
         let why =
             format!("{} has tables that are not ours ({}); nothing was dropped", path.display(), foreign.join(", "));

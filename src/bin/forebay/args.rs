@@ -103,6 +103,9 @@ pub enum Db {
     /// Drop all tables of forebay, with every row.
     #[command(after_help = crate::db::RESET_HELP)]
     Reset(crate::db::Reset),
+    /// Make views in another program's names, so that it can read what forebay writes.
+    #[command(after_help = crate::db::COMPAT_HELP)]
+    Compat(crate::db::Compat),
     /// Drop old rows now, and give their space back.
     #[command(after_help = PRUNE_HELP)]
     Prune(Prune),

@@ -58,6 +58,7 @@ fn main() -> ExitCode {
         Command::Db(args::Db::Status(flags)) => database(&cli.common, &db::Task::Status(flags)),
         Command::Db(args::Db::Check(flags)) => database(&cli.common, &db::Task::Check(flags)),
         Command::Db(args::Db::Reset(flags)) => database(&cli.common, &db::Task::Reset(flags)),
+        Command::Db(args::Db::Compat(flags)) => database(&cli.common, &db::Task::Compat(flags)),
         Command::Db(args::Db::Prune(flags)) => prune(&cli.common, flags),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -54,6 +54,19 @@ Exit codes:
   2    wrong usage, or the name was not confirmed; nothing was dropped
   3    refused, or the database could not be opened or written";
 
+pub const COMPAT_HELP: &str = "\
+Examples:
+  forebay db compat decnet --db sqlite:forebay.db        makes the views `logs` and `bounty`
+  forebay db compat decnet --db central --drop           drops them
+
+The views show events and captures under the names and in the forms of DECNET's own tables, so that its dashboard's queries \
+read a database that forebay fills. They cost writers nothing, and are no part of the schema. Writers may run meanwhile.
+
+Exit codes:
+  0    done
+  2    wrong usage or configuration
+  3    something else has such a name, or the database could not be opened or written";
+
 /// Which database, and for whom the answer is.
 #[derive(Debug, Args)]
 pub struct Place {
@@ -72,4 +85,22 @@ pub struct Reset {
     /// Do not ask: the name of the database (of a file, its name without the path), to show that it is meant.
     #[arg(long, value_name = "NAME")]
     pub yes_destroy: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Compat {
+    /// Whose names.
+    pub program: Program,
+    #[command(flatten)]
+    pub place: Place,
+    /// Drop the views instead.
+    #[arg(long)]
+    pub drop: bool,
+}
+
+/// Programs whose names we know.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Program {
+    /// DECNET: its tables `logs` and `bounty`.
+    Decnet,
 }

@@ -1,13 +1,14 @@
-//! `forebay db init`, `status`, `check` and `reset`: work on the tables of a database by hand. (`prune` is older, and a
+//! `forebay db init`, `status`, `check`, `reset` and `compat`: work on the tables of a database by hand. (`prune` is older, and a
 //! file beside this folder.)
 
 mod check;
+mod compat;
 mod flags;
 mod init;
 mod reset;
 mod status;
 
-pub use flags::{CHECK_HELP, INIT_HELP, Place, RESET_HELP, Reset, STATUS_HELP};
+pub use flags::{CHECK_HELP, COMPAT_HELP, Compat, INIT_HELP, Place, RESET_HELP, Reset, STATUS_HELP};
 
 use forebay::{Config, DatabaseUrl};
 
@@ -20,6 +21,7 @@ pub enum Task<'a> {
     Status(&'a Place),
     Check(&'a Place),
     Reset(&'a Reset),
+    Compat(&'a Compat),
 }
 
 impl Task<'_> {
@@ -28,6 +30,7 @@ impl Task<'_> {
         match self {
             Self::Init(place) | Self::Status(place) | Self::Check(place) => place.db.as_deref(),
             Self::Reset(flags) => flags.place.db.as_deref(),
+            Self::Compat(flags) => flags.place.db.as_deref(),
         }
     }
 
@@ -43,6 +46,7 @@ impl Task<'_> {
             Self::Status(place) => status::run(place, config, &url),
             Self::Check(place) => check::run(place, config, &url),
             Self::Reset(flags) => reset::run(flags, config, &url),
+            Self::Compat(flags) => compat::run(flags, config, &url),
         }
     }
 }
