@@ -108,6 +108,10 @@ impl Budget {
         self.max_bytes
     }
 
+    pub(crate) fn max_rows(&self) -> [usize; 2] {
+        self.max_rows
+    }
+
     pub(crate) fn rows_in_use(&self, kind: RowKind) -> usize {
         self.max_rows[kind.index()].saturating_sub(self.rows[kind.index()].available_permits())
     }

@@ -43,10 +43,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("syslog_loose", &["src/source/format/"]),
     ("libsqlite3_sys", &["tests/", "benches/", YARDSTICK]),
     // `src/bin/forebay/metrics.rs` is a module of the same name.
-    ("metrics::", &["src/telemetry.rs", "src/bin/"]),
-    ("counter!", &["src/telemetry.rs"]),
-    ("gauge!", &["src/telemetry.rs"]),
-    ("histogram!", &["src/telemetry.rs"]),
+    ("metrics::", &["src/telemetry/", "src/bin/"]),
+    ("counter!", &["src/telemetry/"]),
+    ("gauge!", &["src/telemetry/"]),
+    ("histogram!", &["src/telemetry/"]),
     ("metrics_exporter_prometheus", &["src/bin/", "src/server/"]),
     ("clap", &["src/bin/"]),
     ("indicatif", &["src/bin/"]),
@@ -237,9 +237,11 @@ fn the_readme_lists_every_metric_and_every_setting_and_no_other() {
         names.filter(|name| name.starts_with(beginning)).map(str::to_owned).collect()
     };
     let readme = read("README.md");
-    let metrics = words(&read("src/telemetry.rs"), "forebay_");
+    let files = fs::read_dir(base.join("src/telemetry")).expect("a folder of the project");
+    let names = files.map(|file| file.expect("an entry").file_name().to_string_lossy().into_owned());
+    let described: String = names.map(|name| read(&format!("src/telemetry/{name}"))).collect();
+    let metrics = words(&described, "forebay_");
     assert_eq!(words(&readme, "forebay_"), metrics);
-    let described = read("src/telemetry.rs");
     for metric in &metrics {
         assert!(described.matches(metric.as_str()).count() >= 2, "{metric} has no help text, or is never set");
     }

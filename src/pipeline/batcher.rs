@@ -54,6 +54,11 @@ impl Batcher {
         if fits { self.add(part) } else { self.overflow = Some(part) }
     }
 
+    /// Returns when the oldest row was accepted, if there is one.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.batch.as_ref().map(Batch::oldest)
+    }
+
     /// Returns when the batch will be due by age, if there is one.
     pub(crate) fn due_at(&self) -> Option<Instant> {
         self.batch.as_ref().map(|batch| batch.oldest() + self.limits.max_wait)

@@ -16,7 +16,7 @@ use crossbeam_utils::CachePadded;
 use super::status::{Counts, LaneState, LaneStatus};
 use crate::batch::Batch;
 use crate::chunk::RowKind;
-use crate::telemetry::{LaneGauge, LaneMetrics};
+use crate::telemetry::{BufferGauges, LaneGauge, LaneMetrics};
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -41,27 +41,44 @@ struct Health {
     failure: Option<Arc<str>>,
     closed: bool,
     last_commit: Option<SystemTime>,
+    /// When the oldest row that is not settled was accepted, as far as the writer has seen.
+    oldest: Option<Instant>,
+    writer_seen: Option<Instant>,
+    rejects: BTreeMap<(usize, &'static str), u64>,
 }
 
 pub(crate) struct Lane {
     pub(crate) name: &'static str,
     pub(crate) metrics: LaneMetrics,
+    slots: usize,
+    opened: Instant,
     tallies: [Tally; 2],
     derived: AtomicU64,
     health: Mutex<Health>,
 }
 
 impl Lane {
-    pub(crate) fn new(name: &'static str) -> Self {
-        let lane = Self {
-            name,
-            metrics: LaneMetrics::new(name),
-            tallies: Default::default(),
-            derived: AtomicU64::new(0),
-            health: Mutex::default(),
-        };
-        lane.metrics.state(LaneGauge::Running);
-        lane
+    /// Counts for a backend that takes `slots` writes at once, from a buffer of `max_rows` rows of each kind.
+    pub(crate) fn new(name: &'static str, slots: usize, max_rows: [usize; 2], now: Instant) -> Self {
+        let (metrics, tallies, health) = (LaneMetrics::new(name), Default::default(), Mutex::default());
+        metrics.bounds(slots, max_rows);
+        metrics.state(LaneGauge::Running);
+        Self { name, metrics, slots, opened: now, tallies, derived: AtomicU64::new(0), health }
+    }
+
+    /// The writer is at work, and of the rows it has seen the oldest unsettled one was accepted at `oldest`.
+    pub(crate) fn writer_seen(&self, oldest: Option<Instant>, now: Instant) {
+        {
+            let mut health = self.health();
+            health.oldest = oldest;
+            health.writer_seen = Some(now);
+        }
+        let rows = RowKind::ALL.map(|kind| {
+            let counts = self.counts(kind);
+            counts.queued + counts.in_flight
+        });
+        let oldest = oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest));
+        self.metrics.buffered(BufferGauges { rows, oldest });
     }
 
     pub(crate) fn accepted(&self, kind: RowKind, rows: usize) {
@@ -75,7 +92,8 @@ impl Lane {
         }
     }
 
-    pub(crate) fn slot_began(&self, slot: usize, now: Instant) {
+    pub(crate) fn slot_began(&self, slot: usize, batch: &Batch, now: Instant) {
+        self.metrics.began(now.saturating_duration_since(batch.oldest()));
         let mut health = self.health();
         health.writing.insert(slot, Writing { since: now, attempts: 0, error: None });
         self.metrics.in_flight(health.writing.len());
@@ -90,7 +108,7 @@ impl Lane {
 
     pub(crate) fn attempt_failed(&self, slot: usize, reason: &'static str, error: Arc<str>) {
         self.metrics.retried(reason);
-        self.metrics.error("transient");
+        self.metrics.error("transient", "write");
         let mut health = self.health();
         if let Some(writing) = health.writing.get_mut(&slot) {
             writing.attempts += 1;
@@ -110,7 +128,14 @@ impl Lane {
         let wall = SystemTime::now();
         let unix = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         self.metrics.committed(batch, write_time, now.saturating_duration_since(batch.oldest()), unix);
+        let rejects = batch.rejects_by_reason();
+        for (reason, kind, rows) in &rejects {
+            self.metrics.rejected(reason, *kind, *rows);
+        }
         let mut health = self.health();
+        for (reason, kind, rows) in rejects {
+            *health.rejects.entry((kind.index(), reason)).or_default() += rows;
+        }
         health.last_commit = Some(wall);
         if let Some(writing) = health.writing.get_mut(&slot) {
             *writing = Writing { since: now, attempts: 0, error: None };
@@ -140,8 +165,8 @@ impl Lane {
         }
     }
 
-    pub(crate) fn fail(&self, reason: &Arc<str>) {
-        self.metrics.error("fatal");
+    pub(crate) fn fail(&self, reason: &Arc<str>, stage: &'static str) {
+        self.metrics.error("fatal", stage);
         let mut health = self.health();
         health.failure.get_or_insert_with(|| Arc::clone(reason));
         self.show_state(&health);
@@ -152,7 +177,10 @@ impl Lane {
     }
 
     pub(crate) fn closed(&self) {
-        self.health().closed = true;
+        let mut health = self.health();
+        health.closed = true;
+        health.oldest = None;
+        self.show_state(&health);
     }
 
     pub(crate) fn status(&self, now: Instant) -> LaneStatus {
@@ -176,7 +204,16 @@ impl Lane {
             captures: self.counts(RowKind::Capture),
             derived: self.derived.load(Ordering::Relaxed),
             writing_for: oldest.map(|writing| now.saturating_duration_since(writing.since)),
+            in_flight_batches: health.writing.len(),
+            slots: self.slots,
+            oldest: health.oldest.map(|oldest| now.saturating_duration_since(oldest)),
             last_commit: health.last_commit,
+            rejects: health
+                .rejects
+                .iter()
+                .map(|((kind, reason), rows)| (RowKind::ALL[*kind], *reason, *rows))
+                .collect(),
+            writer_seen: now.saturating_duration_since(health.writer_seen.unwrap_or(self.opened)),
         }
     }
 
@@ -196,6 +233,7 @@ impl Lane {
         let retrying = health.writing.values().any(|writing| writing.error.is_some());
         self.metrics.state(match (&health.failure, retrying) {
             (Some(_), _) => LaneGauge::Failed,
+            (None, _) if health.closed => LaneGauge::Closed,
             (None, true) => LaneGauge::Retrying,
             (None, false) => LaneGauge::Running,
         });

@@ -10,8 +10,8 @@
 //!    -> Batch::settle     batch.rs      called by the writer: receipts resolve, permits come back
 //! ```
 //!
-//! `open.rs` starts all this, `lane.rs` counts it, `status.rs` is what a host sees of it, `replay.rs` is the way in for
-//! sources that can be read again, and `clock.rs` lets tests hold time still.
+//! `open.rs` starts all this, `lane.rs` counts it, `status.rs` is what a host sees of it and `observer.rs` from where,
+//! `replay.rs` is the way in for sources that can be read again, and `clock.rs` lets tests hold time still.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -32,6 +32,7 @@ use crate::receipt::{Receipt, ReceiptError};
 mod batcher;
 mod clock;
 mod lane;
+mod observer;
 mod open;
 mod producer;
 mod queue;
@@ -42,6 +43,7 @@ mod status;
 mod writer;
 
 pub use clock::{Clock, SystemClock};
+pub use observer::Observer;
 pub use open::PipelineBuilder;
 pub use producer::{Producer, SendError, TrySendError};
 pub use replay::{Replay, ReplayRows};
@@ -60,10 +62,10 @@ const AGES: Duration = Duration::from_secs(u32::MAX as u64);
 /// the backend's hands yet (their receipts say so) and logs how many.
 pub struct Pipeline {
     intake: Arc<Intake>,
-    lanes: Vec<Arc<Lane>>,
+    lanes: Arc<[Arc<Lane>]>,
     writers: Vec<WriterHandle>,
     /// The writers own the backends, so that they are gone when the last writer has ended.
-    backends: Vec<Weak<dyn Backend>>,
+    backends: Arc<[Weak<dyn Backend>]>,
 }
 
 impl Pipeline {
@@ -134,7 +136,7 @@ impl Pipeline {
     /// as the outage.
     pub fn flush(&self) -> Receipt {
         let mut receipt = Receipt::resolved(Ok(()));
-        for (writer, lane) in self.writers.iter().zip(&self.lanes) {
+        for (writer, lane) in self.writers.iter().zip(self.lanes.iter()) {
             let (reply, answer) = oneshot::channel();
             match writer.control.send(Control::Flush(reply)) {
                 Ok(()) => receipt.join(Receipt::pending(answer)),
@@ -149,12 +151,15 @@ impl Pipeline {
 
     /// Tells how the pipeline is, without waiting for anything.
     pub fn status(&self) -> Status {
-        let now = self.intake.clock.now();
-        Status {
-            lanes: self.lanes.iter().map(|lane| lane.status(now)).collect(),
-            buffered_bytes: self.intake.budget.bytes_in_use(),
-            max_bytes: self.intake.budget.max_bytes(),
-            discarded: self.intake.discarded(),
+        self.observer().status()
+    }
+
+    /// Returns a handle to look at the pipeline from elsewhere: a server of its status, a watchdog.
+    pub fn observer(&self) -> Observer {
+        Observer {
+            intake: Arc::clone(&self.intake),
+            lanes: Arc::clone(&self.lanes),
+            backends: Arc::clone(&self.backends),
         }
     }
 
@@ -206,7 +211,7 @@ impl Drop for Pipeline {
             return;
         }
         self.end_by(self.intake.clock.now());
-        for lane in &self.lanes {
+        for lane in self.lanes.iter() {
             let abandoned: u64 = RowKind::ALL.iter().map(|kind| lane.counts(*kind).queued).sum();
             if abandoned > 0 {
                 tracing::error!(lane = lane.name, rows = abandoned, "pipeline dropped without shutdown; rows given up");

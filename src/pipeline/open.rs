@@ -77,8 +77,12 @@ impl PipelineBuilder {
         telemetry::describe();
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let ephemeral = format!("{EPHEMERAL}{}/", pipeline_id()?);
-        let lanes: Vec<_> = backends.iter().map(|backend| Arc::new(Lane::new(backend.name()))).collect();
         let Config { batch, buffer, retry, .. } = self.config;
+        let (max_rows, now) = ([buffer.events.max_rows, buffer.captures.max_rows], clock.now());
+        let lane = |backend: &Arc<dyn Backend>| {
+            Arc::new(Lane::new(backend.name(), backend.max_in_flight().get(), max_rows, now))
+        };
+        let lanes: Vec<_> = backends.iter().map(lane).collect();
         let (intake, queues) = Intake::new(lanes.clone(), clock, batch.clone(), &buffer, ephemeral.clone());
         let intake = Arc::new(intake);
         let mut writers = Vec::new();
@@ -91,7 +95,7 @@ impl PipelineBuilder {
                 writer.map_err(|error| Error::new(ErrorKind::System, "start the writer's threads").because(error))?,
             );
         }
-        Ok(Pipeline { intake, lanes, writers, backends: weak })
+        Ok(Pipeline { intake, lanes: lanes.into(), writers, backends: weak })
     }
 }
 

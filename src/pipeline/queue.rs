@@ -76,7 +76,7 @@ impl Intake {
             budget: Budget::new(buffer.max_bytes.as_usize(), max_rows),
             clock,
             limits,
-            metrics: IntakeMetrics::new(buffer.max_bytes.as_usize(), max_rows),
+            metrics: IntakeMetrics::new(buffer.max_bytes.as_usize()),
             policies: [buffer.events.policy, buffer.captures.policy],
             lanes,
             discarded: Default::default(),
@@ -90,14 +90,19 @@ impl Intake {
         self.policies[kind.index()]
     }
 
-    /// Sets the gauges of what is in memory.
+    /// Sets the gauge of what is in memory.
     pub(crate) fn show_buffer(&self) {
-        self.metrics.buffered(self.budget.bytes_in_use(), RowKind::ALL.map(|kind| self.budget.rows_in_use(kind)));
+        self.metrics.buffered(self.budget.bytes_in_use());
     }
 
     /// Returns a ledger name that no other producer has.
     pub(crate) fn new_source(&self) -> Arc<str> {
         format!("{}{}", self.ephemeral, self.next_producer.fetch_add(1, Ordering::Relaxed)).into()
+    }
+
+    /// Returns the rows in memory, by kind.
+    pub(crate) fn rows_in_use(&self) -> [usize; 2] {
+        RowKind::ALL.map(|kind| self.budget.rows_in_use(kind))
     }
 
     pub(crate) fn discarded(&self) -> [u64; 2] {

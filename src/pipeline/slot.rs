@@ -54,10 +54,10 @@ impl Shared {
         self.is_halted().then(|| self.lane.failure().unwrap_or_else(|| LATE.into()))
     }
 
-    /// The lane cannot write any more.
-    pub(super) fn fail(&self, reason: &Arc<str>) {
+    /// The lane cannot write any more. `stage` is a metric's label: what it was at.
+    pub(super) fn fail(&self, reason: &Arc<str>, stage: &'static str) {
         tracing::error!(lane = self.lane.name, %reason, "lane failed; the pipeline takes no more rows");
-        self.lane.fail(reason);
+        self.lane.fail(reason, stage);
         self.intake.budget.close();
         self.halt();
     }
@@ -86,10 +86,10 @@ impl Shared {
         given_back: &Receiver<Done>,
     ) {
         for (id, batch) in jobs {
-            self.lane.slot_began(slot, self.clock.now());
+            self.lane.slot_began(slot, &batch, self.clock.now());
             let written = catch_unwind(AssertUnwindSafe(|| self.write(slot, backend, batch)));
             let committed = written.unwrap_or_else(|_| {
-                self.fail(&"the writer panicked".into());
+                self.fail(&"the writer panicked".into(), "write");
                 None
             });
             self.lane.slot_ended(slot);
@@ -116,7 +116,7 @@ impl Shared {
                 Attempts::Rejected { rows, detail } if batch.is_refused() => {
                     let reason =
                         format!("a refused row could not be set aside in ingest_rejects: {detail} ({rows:?})").into();
-                    self.fail(&reason);
+                    self.fail(&reason, "write");
                     self.fail_batch(batch, &reason);
                 }
                 Attempts::Rejected { rows, detail } => todo.extend(self.pieces(&batch, &rows, &detail.into())),
@@ -128,7 +128,7 @@ impl Shared {
 
     /// Cuts a batch at its refused rows; the last piece is to be written first.
     fn pieces(&self, batch: &Batch, suspects: &[usize], detail: &Arc<str>) -> Vec<Batch> {
-        self.lane.metrics.error("rejected");
+        self.lane.metrics.error("rejected", "write");
         let cut = |piece| match piece {
             Piece::Write(rows) => batch.cut(rows),
             Piece::SetAside(row) => {
@@ -157,7 +157,7 @@ impl Shared {
                 Err(WriteError::Rejected { rows, detail }) => return Attempts::Rejected { rows, detail },
                 Err(WriteError::Fatal { source }) => {
                     let reason: Arc<str> = source.to_string().into();
-                    self.fail(&reason);
+                    self.fail(&reason, "write");
                     return Attempts::GivenUp(reason);
                 }
                 Err(WriteError::Transient { reason, source }) => (reason, source),

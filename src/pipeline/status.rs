@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::chunk::RowKind;
+
 /// Rows of one kind in one lane.
 ///
 /// At any moment `accepted = committed + rejected + failed + queued + in_flight`.
@@ -75,8 +77,18 @@ pub struct LaneStatus {
     pub derived: u64,
     /// How long the oldest batch has been in the backend's hands, if one is: large while a lock is held elsewhere.
     pub writing_for: Option<Duration>,
+    /// Batches that are being written, and how many may be at once.
+    pub in_flight_batches: usize,
+    /// Bound of `in_flight_batches`.
+    pub slots: usize,
+    /// Age of the oldest row that is accepted and not settled, if one is known: it may be a millisecond younger.
+    pub oldest: Option<Duration>,
     /// When it last committed.
     pub last_commit: Option<SystemTime>,
+    /// Rows set aside since the pipeline opened, by their kind and the reason, which is one word of a fixed set.
+    pub rejects: Vec<(RowKind, &'static str, u64)>,
+    /// How long ago the lane's writer was last seen at work. It shows itself once a second: much more means that it hangs.
+    pub writer_seen: Duration,
 }
 
 /// A pipeline at one moment.
@@ -85,6 +97,10 @@ pub struct LaneStatus {
 pub struct Status {
     /// Its lanes, in the order in which they were given.
     pub lanes: Vec<LaneStatus>,
+    /// Rows in memory, which some lane has not settled yet: events, captures.
+    pub buffered_rows: [usize; 2],
+    /// Bounds of `buffered_rows`.
+    pub max_rows: [usize; 2],
     /// Bytes of rows in memory.
     pub buffered_bytes: usize,
     /// Bound of `buffered_bytes`.

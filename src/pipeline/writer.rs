@@ -10,7 +10,7 @@
 //! Ends: by shutdown (everything is written, or the deadline passes and the rest fails), by a fatal error or a panic
 //! of the backend (everything fails; producers get `Closed`). In each case every receipt resolves.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -31,6 +31,8 @@ use crate::receipt::{ReceiptError, Verdict};
 
 /// How often the writer looks at its channels while a batch grows, and at the budget while it ends.
 const GLANCE: Duration = Duration::from_millis(1);
+/// How often the writer shows itself and its figures while it waits for something else.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 /// How long, after shutdown's deadline, a write that is still in the backend's hands may take to return.
 const GRACE: Duration = Duration::from_millis(200);
 
@@ -88,7 +90,7 @@ pub(crate) fn spawn(
             done,
             slots,
             sent: 0,
-            outstanding: BTreeSet::new(),
+            outstanding: BTreeMap::new(),
             committed: Vec::new(),
             flushes: Vec::new(),
             deadline: None,
@@ -96,7 +98,7 @@ pub(crate) fn spawn(
             shared: Arc::clone(&shared),
         };
         let ending = catch_unwind(AssertUnwindSafe(|| writer.run())).unwrap_or_else(|_| {
-            shared.fail(&"the writer panicked".into());
+            shared.fail(&"the writer panicked".into(), "batch");
             Ending::Panicked
         });
         end(&shared, backend, &queues, threads, ending, &ephemeral);
@@ -141,6 +143,7 @@ fn end(
             }
             let closing = catch_unwind(AssertUnwindSafe(|| backend.close(ephemeral)));
             if let Ok(Err(error)) = closing {
+                shared.lane.metrics.error("transient", "close");
                 tracing::warn!(lane = shared.lane.name, %error, "could not tidy up the ledger; nothing is lost");
             }
         }
@@ -168,8 +171,8 @@ struct Writer {
     slots: usize,
     /// Batches handed to slots so far; also the number of the last one.
     sent: u64,
-    /// Numbers of the batches that slots have not given back.
-    outstanding: BTreeSet<u64>,
+    /// Numbers of the batches that slots have not given back, and when the oldest row of each was accepted.
+    outstanding: BTreeMap<u64, Instant>,
     /// Batches given back, to be settled once the free slots have something to do.
     committed: Vec<Batch>,
     flushes: Vec<Flush>,
@@ -186,12 +189,19 @@ impl Writer {
             self.hand_over();
             self.committed.drain(..).for_each(|batch| batch.settle(None));
             self.answer_flushes();
-            self.shared.intake.show_buffer();
+            self.show();
             if let Some(ending) = self.is_over() {
                 return ending;
             }
             self.wait();
         }
+    }
+
+    /// Tells how it is: after everything that it does, and once a second while there is nothing to do.
+    fn show(&self) {
+        self.shared.intake.show_buffer();
+        let oldest = self.outstanding.values().copied().chain(self.batcher.oldest()).min();
+        self.shared.lane.writer_seen(oldest, self.shared.clock.now());
     }
 
     /// Moves what is in the channels into the batcher, both kinds in turn, so that neither starves the other.
@@ -238,7 +248,7 @@ impl Writer {
             match &failure {
                 Some(reason) => self.shared.fail_batch(batch, reason),
                 None => {
-                    self.outstanding.insert(self.sent);
+                    self.outstanding.insert(self.sent, batch.oldest());
                     // The slots hold the receiving end until this writer drops `jobs`.
                     if let Err(refused) = self.jobs.send((self.sent, batch)) {
                         self.shared.fail_batch(refused.into_inner().1, &"no slot is left".into());
@@ -279,7 +289,7 @@ impl Writer {
     }
 
     fn answer_flushes(&mut self) {
-        let settled_up_to = self.outstanding.first().map_or(self.sent, |oldest| oldest - 1);
+        let settled_up_to = self.outstanding.first_key_value().map_or(self.sent, |(oldest, _)| oldest - 1);
         let failure = self.shared.lane.failure();
         for flush in self.flushes.extract_if(.., |flush| flush.with.is_some_and(|with| with <= settled_up_to)) {
             let verdict = match &failure {
@@ -345,6 +355,7 @@ impl Writer {
             recv(self.control) -> control => self.obey(control.ok()),
             recv(due) -> _ => {}
             recv(glance) -> _ => {}
+            default(SIGN_OF_LIFE) => {}
         }
         if let Some(part) = received {
             self.receive(part);

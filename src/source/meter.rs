@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use crate::telemetry::SourceFigures;
 use crate::timestamp::Timestamp;
 
 /// Stands for a figure that the source does not have.
@@ -89,6 +90,30 @@ pub struct SourceStatus {
     pub peers: Option<u64>,
     /// Packets that the kernel dropped since the source began, of a source that asks it.
     pub kernel_drops: Option<u64>,
+}
+
+impl From<SourceStatus> for SourceFigures {
+    fn from(status: SourceStatus) -> Self {
+        let state = status.state.word();
+        let why = match status.state {
+            SourceState::Waiting { why } | SourceState::Failed { why } => Some(why),
+            _ => None,
+        };
+        Self {
+            name: status.name,
+            kind: status.kind,
+            state,
+            why,
+            since: status.since,
+            rows: status.rows,
+            malformed: status.malformed,
+            skipped: status.skipped,
+            lag_bytes: status.lag_bytes,
+            latest: status.latest.map(Timestamp::as_nanos),
+            peers: status.peers,
+            kernel_drops: status.kernel_drops,
+        }
+    }
 }
 
 impl Meter {

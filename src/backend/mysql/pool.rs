@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bb8::{ErrorSink, ManageConnection, PooledConnection, RunError};
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use super::error::Fault;
 use super::link::{Link, Servers};
 use super::schema;
 use crate::config::MysqlConfig;
+use crate::telemetry::{PoolFigures, PoolMetrics, PoolWait};
 
 /// How often links that nobody has used for long are looked for.
 const REAP: Duration = Duration::from_secs(15);
@@ -82,6 +83,7 @@ impl ErrorSink<Failure> for Sink {
 pub(super) struct Pool {
     links: bb8::Pool<Opener>,
     failures: watch::Receiver<Option<Fault>>,
+    wait: PoolWait,
 }
 
 impl Pool {
@@ -100,7 +102,9 @@ impl Pool {
             .connection_timeout(servers.patience() + config.ping_timeout * 2)
             .error_sink(Box::new(Sink(sender)))
             .build_unchecked(Opener { servers: Arc::new(servers), is_checked: AtomicBool::new(false) });
-        Self { links, failures }
+        // Ends with the runtime. On its own, because a pool that waits for its server shows nothing by being used.
+        tokio::spawn(show(links.clone(), PoolMetrics::new(config.pool_size + config.max_overflow)));
+        Self { links, failures, wait: PoolWait::new() }
     }
 
     /// Returns whether a link lies there that nobody uses.
@@ -110,6 +114,13 @@ impl Pool {
 
     /// Returns a link that nobody else uses, to be given back by dropping it.
     pub(super) async fn take(&self) -> Result<PooledConnection<'_, Opener>, Fault> {
+        let began = Instant::now();
+        let link = self.get().await;
+        self.wait.waited(began.elapsed());
+        link
+    }
+
+    async fn get(&self) -> Result<PooledConnection<'_, Opener>, Fault> {
         let mut failures = self.failures.clone();
         failures.mark_unchanged();
         tokio::select! {
@@ -127,5 +138,29 @@ impl Pool {
                 Err(fault.unwrap_or_else(|| Fault::of_connection("the pool is closed")))
             }
         }
+    }
+}
+
+/// Shows the pool's figures once a second.
+async fn show(links: bb8::Pool<Opener>, mut metrics: PoolMetrics) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        let state = links.state();
+        let counted = state.statistics;
+        metrics.show(PoolFigures {
+            connections: state.connections,
+            idle: state.idle_connections,
+            direct: counted.get_direct,
+            waited: counted.get_waited,
+            timed_out: counted.get_timed_out,
+            opened: counted.connections_created,
+            closed: [
+                counted.connections_closed_broken,
+                counted.connections_closed_invalid,
+                counted.connections_closed_max_lifetime,
+                counted.connections_closed_idle_timeout,
+            ],
+        });
     }
 }

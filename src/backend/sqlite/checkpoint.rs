@@ -22,6 +22,8 @@ use super::open::{Access, Identity, connect, identity};
 use super::wal::{Alarm, Log};
 
 const EVERY: Duration = Duration::from_millis(100);
+/// How often the room on the disk is looked at, in looks at the log.
+const DISK_EVERY: u32 = 10;
 /// With more than this in the log behind a reader the thread catches up alone, pass after pass, as long as each finds
 /// less than half of what the one before found.
 const MUCH: u64 = 128 << 20;
@@ -57,7 +59,12 @@ struct Rounds {
 impl Rounds {
     fn run(mut self, stopped: &Receiver<()>) {
         let (mut seen, mut held) = (None, false);
+        let mut looks = (0..DISK_EVERY).cycle();
+        self.log.look_at_disk();
         while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+            if looks.next() == Some(DISK_EVERY - 1) {
+                self.log.look_at_disk();
+            }
             // The log's length is its content only after a restart of the log; its change time always tells.
             let changed = change_time(self.log.path());
             if changed.is_none() || (changed == seen && !held) {

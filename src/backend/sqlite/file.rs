@@ -143,7 +143,7 @@ impl File {
         self.make_room(&mut writer, batch);
         let written = self.with_connection(&mut writer, |Open { connection, segments }| {
             self.log.make_room(connection)?;
-            connection.batch_execute("BEGIN IMMEDIATE").map_err(error::of_transaction)?;
+            self.log.locked(|| connection.batch_execute("BEGIN IMMEDIATE")).map_err(error::of_transaction)?;
             let rows = insert::insert(connection, batch, &RowKind::ALL.map(|kind| segments.place(kind)))?;
             connection.batch_execute("COMMIT").map_err(error::of_transaction)?;
             for kind in RowKind::ALL {

@@ -116,6 +116,21 @@ impl Log {
         Ok(Some(pass))
     }
 
+    /// Runs `lock`, which waits for the lock on the file, and notes for how long.
+    pub(super) fn locked(&self, lock: impl FnOnce() -> QueryResult<()>) -> QueryResult<()> {
+        let began = Instant::now();
+        let locked = lock();
+        self.metrics.locked_after(began.elapsed());
+        locked
+    }
+
+    /// Notes how much room the file system has. Also while nothing can be written: that may be why.
+    pub(super) fn look_at_disk(&self) {
+        if let Ok(disk) = rustix::fs::statvfs(self.path.parent().unwrap_or(&self.path)) {
+            self.metrics.disk(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+        }
+    }
+
     /// The writer helps no more: a long reader has left so much that it would be held up for seconds.
     pub(super) fn leave_to_thread(&self) {
         self.thread_alone.store(true, Ordering::Release);

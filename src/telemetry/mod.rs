@@ -1,0 +1,40 @@
+//! Every metric: its name, unit, help and labels. The only user of the `metrics` macros.
+//!
+//! `describe` has the help texts, `pipeline` what a pipeline counts, `sqlite` and `mysql` what those backends do, `source`
+//! what comes in. Names follow Prometheus' rules and, where it has a word, Vector's vocabulary with our prefix.
+//!
+//! Uses the facade alone: with no recorder installed each call costs a branch. Handles are made when a pipeline opens,
+//! so install the recorder first; they are used once per batch, not per row. Gauges of what passes with time (ages, sizes
+//! of queues) are set once a second by the writer's own thread, so that they are right while nothing commits. Labels are
+//! lane names, row kinds and reasons from fixed sets in our own source, and the names that an operator gave the sources;
+//! never anything that came over a network. Lanes of the same backend share their labels.
+
+mod describe;
+#[cfg(feature = "mysql")]
+mod mysql;
+mod pipeline;
+mod source;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use describe::describe;
+#[cfg(feature = "mysql")]
+pub(crate) use mysql::{PoolFigures, PoolMetrics, PoolWait};
+pub(crate) use pipeline::{BufferGauges, IntakeMetrics, LaneGauge, LaneMetrics};
+pub use source::{SourceFigures, sources};
+#[cfg(feature = "sqlite")]
+pub(crate) use sqlite::{WalMetrics, file, retired, segment_step, segments};
+
+/// Buckets for every histogram of seconds, for `PrometheusBuilder::set_buckets_for_metric` with the suffix `_seconds`.
+pub const SECONDS_BUCKETS: [f64; 16] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0, 1800.0];
+/// Buckets for the histogram of rows a batch (suffix `_batch_rows`).
+pub const ROWS_BUCKETS: [f64; 9] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 8192.0, 65536.0];
+/// Buckets for the histogram of bytes a batch (suffix `_batch_bytes`).
+pub const BYTES_BUCKETS: [f64; 9] =
+    [256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 8388608.0];
+
+/// The ends of the names of all histograms, and their buckets. Without buckets the exporter makes summaries of them,
+/// which cannot be added up over lanes or instances.
+pub const BUCKETS: [(&str, &[f64]); 3] =
+    [("_seconds", &SECONDS_BUCKETS), ("_batch_rows", &ROWS_BUCKETS), ("_batch_bytes", &BYTES_BUCKETS)];
