@@ -62,7 +62,7 @@ enum Contender {
 }
 
 impl Contender {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::LoadData { connections: 1 },
         Self::LoadData { connections: 2 },
         Self::LoadData { connections: 4 },
@@ -74,6 +74,7 @@ impl Contender {
         Self::Pipeline { pool: 2 },
         Self::Pipeline { pool: 4 },
         Self::Pipeline { pool: 8 },
+        Self::Pipeline { pool: 16 },
     ];
 
     fn name(self) -> String {

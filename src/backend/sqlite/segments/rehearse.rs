@@ -32,13 +32,13 @@ impl Segments {
                 of_kind.retain(|segment| segment.number != number);
                 of_kind.iter_mut().for_each(|segment| segment.target = None);
             }
-            Step::Retire(kind, number, _) | Step::Drop(kind, number) => {
+            Step::Retire(kind, number, _) | Step::Drop(kind, number) | Step::Shrink(kind, number, _) => {
                 let of_kind = &self.catalogue[kind.index()];
                 let Some(segment) = of_kind.iter().find(|segment| segment.number == number) else { return false };
                 self.space.free += self.bytes_of(segment);
                 self.catalogue[kind.index()].retain(|segment| segment.number != number);
             }
-            Step::Merge(..) | Step::Copy { .. } | Step::Swap(..) | Step::Vacuum => return false,
+            Step::Merge(..) | Step::Grow(..) | Step::Copy { .. } | Step::Swap(..) | Step::Vacuum => return false,
         }
         true
     }

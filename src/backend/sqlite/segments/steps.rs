@@ -43,8 +43,11 @@ pub(super) fn apply(
     match *step {
         Step::Close(kind) => close(connection, kind, of_kind(kind), now),
         Step::Index(kind, number) => index(connection, find(of_kind(kind), number)?),
-        Step::Merge(kind, ref numbers) => merge(connection, kind, of_kind(kind), numbers),
-        Step::Copy { kind, from, into } => copy(connection, find(of_kind(kind), from)?, find(of_kind(kind), into)?),
+        Step::Merge(kind, ref numbers) => merge(connection, kind, of_kind(kind), numbers).map(drop),
+        Step::Grow(kind, ref numbers) => grow(connection, kind, of_kind(kind), numbers),
+        Step::Copy { kind, from, into, most } => {
+            copy(connection, find(of_kind(kind), from)?, find(of_kind(kind), into)?, most)
+        }
         Step::Swap(kind, number) => {
             set_state(connection, kind, number, State::Closed)?;
             let sources = dsl::segments.filter(dsl::kind.eq(kind.table())).filter(dsl::target.eq(number));
@@ -65,6 +68,7 @@ pub(super) fn apply(
             connection.batch_execute(&format!("DROP TABLE IF EXISTS {}", table(kind, number)))?;
             diesel::delete(dsl::segments.find((kind.table(), number))).execute(connection).map(drop)
         }
+        Step::Shrink(kind, number, most) => shrink(connection, find(of_kind(kind), number)?, most),
         Step::Vacuum => Ok(()),
     }
 }
@@ -137,8 +141,9 @@ fn index(connection: &mut SqliteConnection, segment: &Segment) -> QueryResult<()
     diesel::update(segment).set(dsl::indexes.eq(dsl::indexes + 1)).execute(connection).map(drop)
 }
 
-fn merge(connection: &mut SqliteConnection, kind: RowKind, segments: &[Segment], numbers: &[i64]) -> QueryResult<()> {
-    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(()) };
+/// Returns the number of the segment into which the others go.
+fn merge(connection: &mut SqliteConnection, kind: RowKind, segments: &[Segment], numbers: &[i64]) -> QueryResult<i64> {
+    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Err(DieselError::NotFound) };
     let (first, last) = (find(segments, *first)?, find(segments, *last)?);
     let number = next_number(segments);
     connection.batch_execute(&format!("CREATE TABLE {} {}", table(kind, number), definition(kind)))?;
@@ -156,7 +161,19 @@ fn merge(connection: &mut SqliteConnection, kind: RowKind, segments: &[Segment],
     );
     diesel::insert_into(dsl::segments).values(merging).execute(connection)?;
     let sources = dsl::segments.filter(dsl::kind.eq(kind.table())).filter(dsl::number.eq_any(numbers));
-    diesel::update(sources).set(dsl::target.eq(number)).execute(connection).map(drop)
+    diesel::update(sources).set(dsl::target.eq(number)).execute(connection)?;
+    Ok(number)
+}
+
+/// As a merge, into a table with its indexes: built afterwards, each would take as long as all rows need.
+fn grow(connection: &mut SqliteConnection, kind: RowKind, segments: &[Segment], numbers: &[i64]) -> QueryResult<()> {
+    let number = merge(connection, kind, segments, numbers)?;
+    let table = table(kind, number);
+    for (name, columns) in indexes(kind) {
+        connection.batch_execute(&format!("CREATE INDEX {table}_{name} ON {table} {columns}"))?;
+    }
+    let grown = dsl::segments.find((kind.table(), number));
+    diesel::update(grown).set(dsl::indexes.eq(indexes(kind).len() as i64)).execute(connection).map(drop)
 }
 
 #[derive(QueryableByName)]
@@ -165,26 +182,74 @@ struct Named {
     names: String,
 }
 
+#[derive(QueryableByName)]
+struct Object {
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
 /// Copies whole records where the two tables are made alike, else column by column.
-fn copy(connection: &mut SqliteConnection, from: &Segment, into: &Segment) -> QueryResult<()> {
+fn copy(connection: &mut SqliteConnection, from: &Segment, into: &Segment, most: i64) -> QueryResult<()> {
     let (source, target) = (from.table(), into.table());
     let names = diesel::sql_query("SELECT group_concat(name) AS names FROM pragma_table_info(?)");
     let names: Named = names.bind::<Text, _>(&source).get_result(connection)?;
     let columns = columns(from.kind);
-    let insert = if names.names == columns {
+    let mut insert = if names.names == columns {
         format!("INSERT INTO {target} SELECT * FROM {source}")
     } else {
         format!("INSERT INTO {target} ({columns}) SELECT {columns} FROM {source}")
     };
-    let rows = diesel::sql_query(insert).execute(connection)?;
-    let least = |a: Option<i64>, b: Option<i64>| a.into_iter().chain(b).min();
-    let most = |a: Option<i64>, b: Option<i64>| a.into_iter().chain(b).max();
+    if most < i64::MAX {
+        insert += &format!(" WHERE id > {} ORDER BY id LIMIT {most}", into.last_id);
+    }
+    let rows = diesel::sql_query(insert).execute(connection)? as i64;
+    let is_whole = rows < most;
+    let extent = if into.is_indexed() {
+        // By the indexes, and exact: what is left of the source may be later or earlier than this piece.
+        let sql = format!(
+            "SELECT {rows} AS rows, (SELECT max(id) FROM {target}) AS last_id, \
+             (SELECT min(ts) FROM {target}) AS first_ts, (SELECT max(ts) FROM {target}) AS last_ts"
+        );
+        diesel::sql_query(sql).get_result(connection)?
+    } else {
+        let first_ts = into.first_ts.into_iter().chain(from.first_ts).min();
+        let last_ts = into.last_ts.into_iter().chain(from.last_ts).max();
+        Extent { rows, last_id: None, first_ts, last_ts }
+    };
     let grown = (
-        dsl::last_id.eq(from.last_id),
-        dsl::rows.eq(into.rows + rows as i64),
-        dsl::bytes.eq(into.bytes + from.bytes),
-        dsl::first_ts.eq(least(into.first_ts, from.first_ts)),
-        dsl::last_ts.eq(most(into.last_ts, from.last_ts)),
+        dsl::last_id.eq(if is_whole { from.last_id } else { extent.last_id.unwrap_or(into.last_id) }),
+        dsl::rows.eq(into.rows + rows),
+        dsl::bytes.eq(into.bytes + if is_whole { from.bytes } else { 0 }),
+        dsl::first_ts.eq(extent.first_ts),
+        dsl::last_ts.eq(extent.last_ts),
     );
     diesel::update(dsl::segments.find((into.kind.table(), into.number))).set(grown).execute(connection).map(drop)
+}
+
+/// Takes a large table down a little.
+fn shrink(connection: &mut SqliteConnection, segment: &Segment, most: i64) -> QueryResult<()> {
+    let table = segment.table();
+    let listed = dsl::segments.find((segment.kind.table(), segment.number));
+    let of_table = "SELECT type AS kind, name FROM sqlite_schema WHERE tbl_name = ? AND type IN ('table', 'index') \
+                    AND sql IS NOT NULL ORDER BY type LIMIT 1";
+    let first: Option<Object> =
+        diesel::sql_query(of_table).bind::<Text, _>(&table).get_result(connection).optional()?;
+    let is_there = first.is_some();
+    if let Some(index) = first.filter(|object| object.kind == "index") {
+        // Of any name: an older file's, or one that somebody has added.
+        connection.batch_execute(&format!("DROP INDEX \"{}\"", index.name.replace('"', "\"\"")))?;
+        return diesel::update(listed).set(dsl::indexes.eq(0)).execute(connection).map(drop);
+    }
+    let deleted = if is_there {
+        let delete = format!("DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT {most})");
+        diesel::sql_query(delete).execute(connection)? as i64
+    } else {
+        0
+    };
+    // Less than a piece is all there was, whatever the catalogue says.
+    let rows = if deleted < most { 0 } else { (segment.rows - deleted).max(0) };
+    let bytes = (segment.bytes as f64 * rows as f64 / segment.rows.max(1) as f64) as i64;
+    diesel::update(listed).set((dsl::rows.eq(rows), dsl::bytes.eq(bytes))).execute(connection).map(drop)
 }

@@ -20,6 +20,10 @@ fn limits() -> Limits {
         open_age: Duration::from_secs(1_000_000),
         merged_rows: 100,
         merged_bytes: 10_000,
+        grown_rows: 400,
+        grown_bytes: 40_000,
+        piece_rows: 10,
+        piece_bytes: 1000,
         most: 16,
         retention: RetentionConfig::default(),
     }
@@ -151,7 +155,7 @@ fn a_merge_goes_on_where_it_is_copying_and_ends_with_its_indexes() {
     (target.number, target.state, target.indexes, target.target) = (10, State::Merging, 0, None);
     (target.rows, target.last_id) = (10, 10);
     catalogue[0].insert(1, target);
-    assert_eq!(idle(&catalogue, &limits()), Some(Step::Copy { kind: EVENT, from: 3, into: 10 }));
+    assert_eq!(idle(&catalogue, &limits()), Some(Step::Copy { kind: EVENT, from: 3, into: 10, most: i64::MAX }));
     catalogue[0][1].last_id = 40;
     assert_eq!(idle(&catalogue, &limits()), Some(Step::Index(EVENT, 10)));
     catalogue[0][1].indexes = 3;
@@ -163,6 +167,48 @@ fn a_merge_goes_on_where_it_is_copying_and_ends_with_its_indexes() {
     catalogue[0].iter_mut().for_each(|segment| segment.target = None);
     catalogue[0][1].state = State::Dropping;
     assert_eq!(due(&catalogue, &kept), Some(Step::Retire(EVENT, 1, "max_rows")));
+}
+
+#[test]
+fn merged_neighbours_grow_in_quiet_moments_once_and_as_far_as_they_fit() {
+    assert_eq!(idle(&events(&[100; 4], 3), &limits()), None, "one more may fit");
+    assert_eq!(idle(&events(&[100; 5], 3), &limits()), Some(Step::Grow(EVENT, vec![1, 2, 3, 4])));
+    assert_eq!(idle(&events(&[90, 90, 90, 90, 60, 90], 3), &limits()), Some(Step::Grow(EVENT, vec![1, 2, 3, 4])));
+    let crowded = Limits { most: 3, ..limits() };
+    assert_eq!(due(&events(&[100; 5], 3), &crowded), None, "a busy writer has no time for that");
+    assert_eq!(idle(&events(&[210, 210, 210], 3), &limits()), None, "what has grown stays as it is");
+    let small_first = [100, 100, 100, 100, 100, 5, 5, 5, 5, 5, 5, 5, 5];
+    assert_eq!(idle(&events(&small_first, 3), &limits()), Some(Step::Merge(EVENT, (6..=13).collect())));
+    let config =
+        Config { retention: RetentionConfig { max_rows: Some(160_000), ..Default::default() }, ..Config::default() };
+    assert_eq!(Limits::of(&config).grown_rows, 10_000, "whole segments go, so they stay small");
+}
+
+#[test]
+fn a_growing_segment_takes_its_rows_in_pieces() {
+    let mut catalogue = events(&[100; 5], 3);
+    catalogue[0][..4].iter_mut().for_each(|segment| segment.target = Some(10));
+    let mut target = catalogue[0][0].clone();
+    (target.number, target.state, target.target) = (10, State::Merging, None);
+    (target.rows, target.last_id) = (110, 110);
+    catalogue[0].insert(1, target);
+    let copy = |from, most| Some(Step::Copy { kind: EVENT, from, into: 10, most });
+    assert_eq!(idle(&catalogue, &limits()), copy(2, 10), "on with the second");
+    assert_eq!(idle(&catalogue, &Limits { piece_bytes: 35, ..limits() }), copy(2, 3), "by bytes too");
+    catalogue[0][1].last_id = 400;
+    assert_eq!(idle(&catalogue, &limits()), Some(Step::Swap(EVENT, 10)));
+}
+
+#[test]
+fn a_large_table_is_taken_down_in_pieces() {
+    let mut catalogue = events(&[80, 81], 3);
+    catalogue[0][0].state = State::Dropping;
+    assert_eq!(due(&catalogue, &limits()), Some(Step::Drop(EVENT, 1)));
+    catalogue[0][0].bytes = 8001;
+    assert_eq!(due(&catalogue, &limits()), Some(Step::Shrink(EVENT, 1, 10)));
+    catalogue[0].remove(0);
+    catalogue[0][0].state = State::Dropping;
+    assert_eq!(due(&catalogue, &limits()), Some(Step::Shrink(EVENT, 2, 10)));
 }
 
 #[test]

@@ -72,6 +72,33 @@ fn cut_off_before_or_after_its_commit_every_step_leaves_a_file_that_goes_on() {
 }
 
 #[test]
+fn cut_off_while_a_segment_grows_or_is_taken_down_a_file_goes_on() {
+    let mut story = Story::new(tiny());
+    story.limits.grown_rows = 40;
+    let mut seen = BTreeSet::new();
+    let mut cut_all = |story: &mut Story| {
+        while let Some(step) = story.next(Urgency::Idle) {
+            seen.insert(step.name());
+            cut_off(story, &step);
+        }
+    };
+    // As small as it can be: two merged ones, and the next does not fit.
+    while !matches!(story.next(Urgency::Idle), Some(Step::Grow(CAPTURE, _))) {
+        match story.next(Urgency::Idle) {
+            Some(step) => story.carry_out(&step),
+            None => story.write(CAPTURE, &[7, 3, 5, -2]),
+        }
+    }
+    cut_all(&mut story);
+    story.limits.retention = RetentionConfig { max_rows: Some(3), ..RetentionConfig::default() };
+    cut_all(&mut story);
+    story.check_sound();
+    for name in ["grow", "copy", "swap", "retire", "shrink", "drop"] {
+        assert!(seen.contains(name), "{seen:?}");
+    }
+}
+
+#[test]
 fn a_step_that_finds_the_disk_full_changes_nothing_and_is_done_when_there_is_room() {
     let mut story = Story::new(tiny());
     let long: Vec<i64> = (0..400).collect();

@@ -49,6 +49,7 @@ fn limits() -> impl Strategy<Value = Limits> {
     (4i64..10, 20i64..60, 1u64..30).prop_map(|(open_rows, merged_rows, age)| Limits {
         open_rows,
         merged_rows,
+        grown_rows: 2 * merged_rows,
         open_age: Duration::from_secs(age),
         ..tiny()
     })

@@ -49,7 +49,7 @@ impl Life {
 
     /// Does everything that there is to do: with no input that must come to an end.
     fn settle(&mut self) {
-        let most = 8 * self.catalogue[0].len() + 64;
+        let most = 8 * self.catalogue[0].len() + 64 + (self.written / self.limits.piece_rows) as usize;
         assert!(self.work(Urgency::Idle, most) < most, "it goes on for ever");
     }
 
@@ -66,7 +66,7 @@ impl Life {
                 self.catalogue[0].push(next);
             }
             Step::Index(_, number) => self.segment(number).indexes += 1,
-            Step::Merge(_, ref numbers) => {
+            Step::Merge(_, ref numbers) | Step::Grow(_, ref numbers) => {
                 let (first, last) =
                     (self.segment(numbers[0]).clone(), self.segment(numbers[numbers.len() - 1]).clone());
                 let at = self.catalogue[0].iter().position(|segment| segment.number == first.number).expect("there");
@@ -75,13 +75,24 @@ impl Life {
                 (target.number, target.state, target.indexes) = (number, State::Merging, 0);
                 (target.rows, target.bytes, target.last_id) = (0, 0, first.first_id - 1);
                 target.closed_at = last.closed_at;
+                if matches!(step, Step::Grow(..)) {
+                    target.indexes = indexes(EVENT).len();
+                }
                 self.catalogue[0].insert(at + 1, target);
             }
-            Step::Copy { from, into, .. } => {
+            Step::Copy { from, into, most, .. } => {
                 let from = self.segment(from).clone();
                 let into = self.segment(into);
-                (into.rows, into.bytes, into.last_id) = (into.rows + from.rows, into.bytes + from.bytes, from.last_id);
-                self.copied += from.rows;
+                let left = from.last_id - into.last_id.max(from.first_id - 1);
+                let rows = left.min(most);
+                into.rows += rows;
+                // As the file does it: of a piece of exactly the rest nobody knows that it was the last.
+                if rows < most {
+                    (into.bytes, into.last_id) = (into.bytes + from.bytes, from.last_id);
+                } else {
+                    into.last_id = from.last_id - left + rows;
+                }
+                self.copied += rows;
             }
             Step::Swap(_, number) => {
                 self.segment(number).state = State::Closed;
@@ -95,6 +106,11 @@ impl Life {
                 self.catalogue[0].iter_mut().for_each(|source| source.target = None);
             }
             Step::Retire(_, number, _) => self.segment(number).state = State::Dropping,
+            Step::Shrink(_, number, most) => {
+                let segment = self.segment(number);
+                let rows = (segment.rows - most).max(0);
+                (segment.rows, segment.bytes) = (rows, segment.bytes * rows / segment.rows);
+            }
             Step::Drop(_, number) => self.catalogue[0].retain(|segment| segment.number != number),
             Step::Vacuum => {}
         }
