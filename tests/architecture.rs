@@ -37,7 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tower_http", &["src/server/"]),
     ("argon2", &["src/repository/", "src/backend/"]),
     ("notify", &["src/source/"]),
-    ("glob", &["src/source/"]),
+    ("glob::", &["src/source/"]),
     ("pktbaffle", &["src/source/"]),
     ("libc", &[LIVE]),
     ("syslog_loose", &["src/source/format/"]),
