@@ -175,7 +175,8 @@ pub struct Ingest {
     /// Print nothing but faults.
     #[arg(short, long)]
     pub quiet: bool,
-    /// Serve Prometheus metrics at this loopback address while running, like `127.0.0.1:9464`.
+    /// Serve metrics, health and a status page at this address while running, like `127.0.0.1:9464`. Beyond loopback a
+    /// token is needed: `metrics.token_file` [env: FOREBAY_METRICS_TOKEN]
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
     /// Most rows of a batch. Default: 8192 [env: FOREBAY_BATCH_SIZE]

@@ -114,7 +114,9 @@ fn variable(name: &str) -> Option<String> {
 fn ingest(common: &Common, flags: &args::Ingest) -> Result<Exit, Failure> {
     let usage = |message| Failure { exit: Exit::Usage, message };
     let settings = gather(common).map_err(usage)?;
-    let listen = flags.metrics.or(settings.metrics.listen);
+    let mut metrics = settings.metrics.clone();
+    metrics.listen = flags.metrics.or(metrics.listen);
+    let listen = metrics.server(variable("FOREBAY_METRICS_TOKEN"));
     let sensor = flags.sensor.clone().or_else(|| settings.sensor.clone());
     let (config, url) = settings.for_ingest(flags).map_err(usage)?;
     let url = environment::named_database(url, variable).map_err(usage)?;
