@@ -10,6 +10,8 @@ mod gathering;
 pub mod identity;
 pub mod lines;
 pub mod link;
+#[cfg(target_os = "linux")]
+pub mod live;
 mod meter;
 pub mod pcap;
 mod stop;
