@@ -2,7 +2,8 @@
 //!
 //! `harness` has the faults and the paused clock, `conformance` is what every backend must do alone, `model` plays
 //! random programs against a pipeline, `promises` has one test for each promise, `sqlite` and `crash` do real harm to
-//! real files, `mysql` to real servers, `live` captures real packets. `child` is what this binary does when a test starts it again as another process.
+//! real files, `mysql` to real servers, `live` captures real packets; `kept` is what every database must do beside rows.
+//! `child` is what this binary does when a test starts it again as another process.
 
 mod conformance;
 mod harness;
@@ -18,6 +19,8 @@ mod crash;
 mod live;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod decnet;
+#[cfg(all(feature = "mysql", feature = "sqlite"))]
+mod kept;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod mysql;
 #[cfg(feature = "sqlite")]

@@ -93,7 +93,7 @@ fn a_server_that_refuses_is_an_error_that_says_what_to_do() {
         (url.clone() + "?ssl-mode=required", ErrorKind::Configuration, "the server offers no TLS"),
         (url.clone() + "?ssl-ca=/nowhere.pem", ErrorKind::Configuration, "read /nowhere.pem"),
         (foreign.1, ErrorKind::NotADatabase, "another program's; use another database"),
-        (newer.1, ErrorKind::NewerSchema, "has schema version 99, this forebay knows 1"),
+        (newer.1, ErrorKind::NewerSchema, "has schema version 99, this forebay knows 2"),
         (latin.1, ErrorKind::Configuration, "utf8mb4"),
         (engine.1, ErrorKind::Configuration, "InnoDB"),
     ] {

@@ -253,7 +253,7 @@ impl Server {
         let mut admin = self.admin();
         admin.run(&format!("CREATE DATABASE `{name}`"));
         admin.run("CREATE USER IF NOT EXISTS writer@'127.0.0.1' IDENTIFIED BY 'p@ss:w/rd'");
-        let grants = "SELECT, INSERT, DELETE, CREATE, CREATE VIEW, SHOW VIEW, DROP";
+        let grants = "SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW, SHOW VIEW, DROP";
         admin.run(&format!("GRANT {grants} ON `{name}`.* TO writer@'127.0.0.1'"));
         format!("mysql://writer:p%40ss%3Aw%2Frd@127.0.0.1:{}/{name}", self.port)
     }
