@@ -9,7 +9,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::state::{check_name, check_value};
 use crate::error::{Error, ErrorKind};
 use crate::timestamp::Timestamp;
 
@@ -17,7 +16,8 @@ use crate::timestamp::Timestamp;
 pub const MAX_HISTORY: usize = 1000;
 /// Bytes that are kept of an error or a reason; what is longer is cut.
 pub const MAX_REASON: usize = 4096;
-const MAX_SERVICES: usize = 1000;
+/// Most services of a deployment.
+pub const MAX_SERVICES: usize = 1000;
 
 /// What is deployed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,7 +110,7 @@ pub struct DeploymentPlan {
     pub kind: DeploymentKind,
     /// Of a sensor: the name of the host that it runs on, which need not be known.
     pub host: Option<String>,
-    /// Names of its services.
+    /// Names of its services; at most [`MAX_SERVICES`].
     pub services: Vec<String>,
     /// Its configuration: JSON, kept as it is.
     pub config: String,
@@ -125,18 +125,6 @@ impl DeploymentPlan {
     pub fn new(kind: DeploymentKind, name: impl Into<String>) -> Self {
         let (name, config) = (name.into(), "{}".into());
         Self { name, kind, host: None, services: Vec::new(), config, address: None, hash: None }
-    }
-
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        check_name("a deployment's name", &self.name)?;
-        self.host.as_deref().map_or(Ok(()), |host| check_name("a host's name", host))?;
-        self.hash.as_deref().map_or(Ok(()), |hash| check_name("a hash", hash))?;
-        self.services.iter().try_for_each(|service| check_name("a service's name", service))?;
-        if self.services.len() > MAX_SERVICES {
-            let why = format!("a deployment has at most {MAX_SERVICES} services");
-            return Err(Error::new(ErrorKind::Configuration, why));
-        }
-        check_value(&self.config)
     }
 }
 
@@ -260,11 +248,6 @@ impl dyn Deployments + '_ {
     }
 }
 
-/// Cuts a text that people or sensors wrote to what is kept of it.
-pub(crate) fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_REASON)]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,11 +266,5 @@ mod tests {
         use DeploymentState::{Failed, Pending, Running, TornDown};
         assert!(TornDown.may_become(Pending) && Failed.may_become(TornDown) && Pending.may_become(Running));
         assert!(!TornDown.may_become(Running) && !Running.may_become(Running));
-    }
-
-    #[test]
-    fn a_long_reason_is_cut_between_characters() {
-        assert_eq!(cut("ä").len(), 2);
-        assert_eq!(cut(&("x".to_owned() + &"ä".repeat(MAX_REASON))).len(), MAX_REASON - 1);
     }
 }

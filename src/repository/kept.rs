@@ -15,25 +15,12 @@ const MOST_SIGN_INS: usize = 64;
 /// What a database keeps beside rows.
 #[derive(Clone)]
 pub(super) struct Kept {
-    state: Arc<dyn State>,
-    deployments: Arc<dyn Deployments>,
-    users: Arc<dyn Users>,
-    tokens: Arc<dyn Tokens>,
-    sign_ins: Arc<AtomicUsize>,
-}
-
-impl Kept {
-    #[cfg(any(feature = "mysql", feature = "sqlite"))]
-    pub(super) fn new(desk: impl State + Deployments + Users + Tokens + 'static) -> Self {
-        let desk = Arc::new(desk);
-        Self {
-            state: desk.clone(),
-            deployments: desk.clone(),
-            users: desk.clone(),
-            tokens: desk,
-            sign_ins: Arc::default(),
-        }
-    }
+    pub(super) state: Arc<dyn State>,
+    pub(super) deployments: Arc<dyn Deployments>,
+    pub(super) users: Arc<dyn Users>,
+    pub(super) tokens: Arc<dyn Tokens>,
+    /// On their way.
+    pub(super) sign_ins: Arc<AtomicUsize>,
 }
 
 impl Repository {

@@ -33,7 +33,7 @@ mod users;
 pub use columns::{CaptureColumn, Column, EventColumn, Record};
 pub use deployments::{
     Change, Deployment, DeploymentFilter, DeploymentKind, DeploymentPlan, DeploymentState, Deployments, MAX_HISTORY,
-    MAX_REASON, Swept, Transition,
+    MAX_REASON, MAX_SERVICES, Swept, Transition,
 };
 pub use filter::Filter;
 pub use page::{Cursor, Direction, MAX_LIMIT, Page, Paging, Sort, Stored};
@@ -41,14 +41,6 @@ pub use password::{MAX_PASSWORD, MIN_PASSWORD, Password};
 pub use state::{Entry, Key, MAX_KEY, MAX_VALUE, State, Swap};
 pub use table::{Bucket, Table, Tally};
 pub use users::{MAX_NAME, NewUser, Role, Tokens, User, UserChange, Users};
-
-// What the SQL backends share with each other.
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub(crate) use self::{
-    deployments::cut,
-    state::{check_key, check_name, check_value},
-    users::user_name,
-};
 
 use kept::Kept;
 

@@ -15,7 +15,7 @@ pub(super) fn open(url: &DatabaseUrl, config: &Config) -> Result<Repository, Err
             use crate::backend::mysql::MysqlStore;
             let desk = crate::backend::sql::store::Desk::new(MysqlStore::new((**url).clone(), &config.mysql));
             let unread = std::sync::Arc::new(unread::Unread);
-            Ok(Repository { events: unread.clone(), captures: unread, kept: super::Kept::new(desk) })
+            Ok(Repository { events: unread.clone(), captures: unread, kept: kept(desk) })
         }
         #[cfg(not(feature = "mysql"))]
         DatabaseUrl::Mysql(_) => unsupported("this build has no MySQL; build it with the feature `mysql`"),
@@ -23,6 +23,18 @@ pub(super) fn open(url: &DatabaseUrl, config: &Config) -> Result<Repository, Err
         DatabaseUrl::Sqlite(path) => of_sqlite(path, std::sync::Weak::new()),
         #[cfg(not(feature = "sqlite"))]
         DatabaseUrl::Sqlite(_) => unsupported("this build has no SQLite; build it with the feature `sqlite`"),
+    }
+}
+
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+fn kept(desk: impl super::State + super::Deployments + super::Users + super::Tokens + 'static) -> super::Kept {
+    let desk = std::sync::Arc::new(desk);
+    super::Kept {
+        state: desk.clone(),
+        deployments: desk.clone(),
+        users: desk.clone(),
+        tokens: desk,
+        sign_ins: std::sync::Arc::default(),
     }
 }
 
@@ -35,7 +47,7 @@ fn of_sqlite(
     use crate::backend::sqlite::{Reader, SqliteStore};
     let reader = std::sync::Arc::new(Reader::open(path)?);
     let desk = crate::backend::sql::store::Desk::new(SqliteStore::open(path, pipeline)?);
-    Ok(Repository { events: reader.clone(), captures: reader, kept: super::Kept::new(desk) })
+    Ok(Repository { events: reader.clone(), captures: reader, kept: kept(desk) })
 }
 
 impl Repository {

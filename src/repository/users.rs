@@ -135,26 +135,3 @@ pub trait Tokens: Send + Sync {
     /// Forgets refused tokens that have expired by `now`; returns how many.
     fn prune(&self, now: Timestamp) -> Result<u64, Error>;
 }
-
-/// Returns the name as it is stored.
-pub(crate) fn user_name(name: &str) -> Result<String, Error> {
-    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._@+-".contains(&byte);
-    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_fine) {
-        let why = format!("a user's name has 1 to {MAX_NAME} of the characters A-Z a-z 0-9 . _ @ + -");
-        return Err(Error::new(ErrorKind::Configuration, why));
-    }
-    Ok(name.to_ascii_lowercase())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_plain_and_their_case_does_not_matter() {
-        assert_eq!(user_name("Ann.B@x-1.org").unwrap(), "ann.b@x-1.org");
-        for name in ["", " ", "a b", "ä", "a\0", "a'b", "a\u{1b}", &"x".repeat(129)] {
-            assert!(user_name(name).is_err(), "{name:?}");
-        }
-    }
-}

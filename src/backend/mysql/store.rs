@@ -85,14 +85,11 @@ impl Session for Link {
         " FOR UPDATE"
     }
 
-    fn execute(&mut self, statement: Statement<'_>) -> Result<usize, Trouble> {
-        let (bytes, most) = (statement.bytes(), self.most_at_once());
-        if bytes > most {
-            let why = format!(
-                "this takes a packet of {bytes} bytes, and the server takes {most}; raise max_allowed_packet there"
-            );
-            return Err(Error::new(ErrorKind::Configuration, why).into());
-        }
+    fn most_bytes(&self) -> usize {
+        self.most_at_once()
+    }
+
+    fn run(&mut self, statement: Statement<'_>) -> Result<usize, Trouble> {
         pollster::block_on(Link::execute(self, statement)).map_err(trouble)
     }
 

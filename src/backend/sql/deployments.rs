@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::rows::Cell;
+use super::rules::{check_plan, cut};
 use super::store::{Desk, Fields, Session, Statement, Store, Trouble, number, text, unreadable};
 use crate::error::{Error, ErrorKind};
 use crate::repository::{
     Change, Deployment, DeploymentFilter, DeploymentPlan, DeploymentState, Deployments, MAX_HISTORY, MAX_LIMIT, Swept,
-    Transition, cut,
+    Transition,
 };
 use crate::timestamp::Timestamp;
 
@@ -16,7 +17,7 @@ const SWEPT_AT_ONCE: usize = 100;
 
 impl<S: Store> Deployments for Desk<S> {
     fn upsert(&self, plan: &DeploymentPlan) -> Result<(), Error> {
-        plan.check()?;
+        check_plan(plan)?;
         let services = serde_json::to_string(&plan.services)
             .map_err(|error| Error::new(ErrorKind::Configuration, "write services as JSON").because(error))?;
         let address = plan.address.map(|address| address.to_string());

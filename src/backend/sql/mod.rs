@@ -7,6 +7,7 @@ mod deployments;
 pub(crate) mod ledger;
 mod password;
 pub(crate) mod rows;
+mod rules;
 pub(crate) mod schema;
 mod state;
 pub(crate) mod store;

@@ -9,6 +9,7 @@ use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 
+use super::rules::check_password;
 use crate::error::{Error, ErrorKind};
 use crate::repository::{MAX_PASSWORD, Password};
 
@@ -30,8 +31,8 @@ pub(crate) struct Hasher {
 impl Hasher {
     /// Returns the hash under which a password is stored.
     pub(crate) fn hash(&self, password: &Password) -> Result<String, Error> {
-        password.check()?;
-        self.hash_bytes(password.bytes())
+        check_password(password)?;
+        self.hash_bytes(password.reveal())
     }
 
     fn hash_bytes(&self, bytes: &[u8]) -> Result<String, Error> {
@@ -46,7 +47,7 @@ impl Hasher {
 
     /// Returns whether the password has this hash; `None` is nobody's, and takes as long.
     pub(crate) fn fits(&self, password: &Password, hash: Option<&str>) -> Result<bool, Error> {
-        if password.bytes().len() > MAX_PASSWORD {
+        if password.reveal().len() > MAX_PASSWORD {
             return Ok(false);
         }
         if self.dummy.get().is_none() {
@@ -63,7 +64,7 @@ impl Hasher {
             .map_err(|_| Error::new(ErrorKind::Database, "a stored password hash is none; set the password anew"))?;
         let _turn = self.turn();
         // `verify_password` compares in constant time.
-        let fits = argon2()?.verify_password(password.bytes(), &stored).is_ok();
+        let fits = argon2()?.verify_password(password.reveal(), &stored).is_ok();
         Ok(fits && hash.is_some())
     }
 

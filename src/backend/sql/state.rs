@@ -1,9 +1,10 @@
 //! The statements of [`State`].
 
 use super::rows::Cell;
+use super::rules::{check_key, check_value};
 use super::store::{Desk, Session, Statement, Store, Trouble, text};
 use crate::error::Error;
-use crate::repository::{Entry, Key, MAX_LIMIT, State, Swap, check_key, check_value};
+use crate::repository::{Entry, Key, MAX_LIMIT, State, Swap};
 use crate::timestamp::Timestamp;
 
 impl<S: Store> State for Desk<S> {

@@ -52,8 +52,23 @@ pub(crate) trait Session {
     /// Returns the words behind a SELECT that keep others from changing its rows until the end of the transaction.
     fn locking(&self) -> &'static str;
 
+    /// Returns how many bytes a statement may have.
+    fn most_bytes(&self) -> usize;
+
+    /// Runs a statement that is not too long.
+    fn run(&mut self, statement: Statement<'_>) -> Result<usize, Trouble>;
+
     /// Runs a statement; returns how many rows it found.
-    fn execute(&mut self, statement: Statement<'_>) -> Result<usize, Trouble>;
+    fn execute(&mut self, statement: Statement<'_>) -> Result<usize, Trouble> {
+        let (bytes, most) = (statement.bytes(), self.most_bytes());
+        if bytes > most {
+            let why = format!(
+                "this takes {bytes} bytes at once, and the database takes {most}; a server's bound is its max_allowed_packet"
+            );
+            return Err(Error::new(ErrorKind::Configuration, why).into());
+        }
+        self.run(statement)
+    }
 
     /// Runs a query.
     fn rows(&mut self, query: Statement<'_>) -> Result<Vec<Fields>, Trouble>;
@@ -95,7 +110,7 @@ impl<'a> Statement<'a> {
     }
 
     /// Returns how many bytes it sends, about.
-    pub(crate) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         let weigh = |value: &Cell<'_>| match value {
             Cell::Text(text) => text.map_or(0, str::len),
             Cell::Bytes(bytes) => bytes.len(),

@@ -40,6 +40,8 @@ use crate::error::Error;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Most connections that wait for the next question.
 const MOST_IDLE: usize = 4;
+/// SQLITE_MAX_LENGTH (<https://www.sqlite.org/limits.html>).
+const LONGEST: usize = 1_000_000_000;
 /// Pages of the log after which a connection of one's own empties it: nobody else does without a pipeline.
 const AUTOCHECKPOINT: u32 = 4096;
 
@@ -181,7 +183,11 @@ impl Session for SqliteConnection {
         ""
     }
 
-    fn execute(&mut self, statement: Statement<'_>) -> Result<usize, Trouble> {
+    fn most_bytes(&self) -> usize {
+        LONGEST
+    }
+
+    fn run(&mut self, statement: Statement<'_>) -> Result<usize, Trouble> {
         diesel::RunQueryDsl::execute(statement, self).map_err(trouble)
     }
 
@@ -196,6 +202,7 @@ fn trouble(error: DieselError) -> Trouble {
     }
     match error::of_transaction(error) {
         WriteError::Transient { reason: "unknown", source } | WriteError::Fatal { source } => Trouble::Refused(source),
+        WriteError::Transient { reason: "schema_changed", source } => Trouble::Again(source),
         WriteError::Transient { source, .. } => Trouble::Away(source),
         WriteError::Rejected { detail, .. } => Trouble::Refused(detail.into()),
     }

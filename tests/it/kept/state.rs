@@ -159,7 +159,10 @@ fn the_largest_value_goes_to_a_server_that_takes_such_packets_and_another_says_w
     let small = Repository::open(&SHARED.new_database().1).unwrap();
     let error = small.state().set("large", &largest()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
-    assert!(error.to_string().contains("the server takes 16777216; raise max_allowed_packet"), "{error}");
+    assert!(
+        error.to_string().contains("the database takes 16777216; a server's bound is its max_allowed_packet"),
+        "{error}"
+    );
     small.state().set("small", "1").unwrap();
     let server = Server::start_with(["--max-allowed-packet=64M".into(), "--innodb-log-file-size=256M".into()]);
     let large = Repository::open(&server.database("large")).unwrap();

@@ -29,7 +29,7 @@ fn eight_processes_that_start_at_once_on_an_empty_database_all_write() {
     }
     let mut admin = SHARED.admin();
     assert_eq!(admin.number(&format!("SELECT count(*) FROM `{name}`.events")), 8);
-    assert_eq!(admin.number(&format!("SELECT count(*) FROM `{name}`.forebay_schema")), 1);
+    assert_eq!(admin.number(&format!("SELECT count(*) FROM `{name}`.forebay_schema")), 2);
 }
 
 #[test]
