@@ -13,6 +13,7 @@ pub mod link;
 mod meter;
 pub mod pcap;
 mod stop;
+pub mod tail;
 
 pub use meter::{Meter, SourceState, SourceStatus};
 pub use stop::Stop;

@@ -2,7 +2,7 @@
 //!
 //! `harness` has the faults and the paused clock, `conformance` is what every backend must do alone, `model` plays
 //! random programs against a pipeline, `promises` has one test for each promise, `sqlite` and `crash` do real harm to
-//! real files, `mysql` to real servers. `child` is what this binary does when a test starts it again as another process.
+//! real files, `mysql` to real servers. `tail` follows files that are rotated every way. `child` is what this binary does when a test starts it again as another process.
 
 mod conformance;
 mod harness;
@@ -18,3 +18,5 @@ mod crash;
 mod mysql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(all(feature = "source", feature = "sqlite"))]
+mod tail;
