@@ -15,6 +15,7 @@ pub mod live;
 mod meter;
 pub mod pcap;
 mod stop;
+pub mod tail;
 
 pub use meter::{Meter, SourceState, SourceStatus};
 pub use stop::Stop;

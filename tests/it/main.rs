@@ -2,8 +2,9 @@
 //!
 //! `harness` has the faults and the paused clock, `conformance` is what every backend must do alone, `model` plays
 //! random programs against a pipeline, `promises` has one test for each promise, `sqlite` and `crash` do real harm to
-//! real files, `mysql` to real servers, `live` captures real packets; `kept` is what every database must do beside rows.
-//! `child` is what this binary does when a test starts it again as another process.
+//! real files, `mysql` to real servers, `live` captures real packets, `tail` follows files that are rotated every way;
+//! `kept` is what every database must do beside rows, `decnet` what DECNET asks. `child` is what this binary does when a
+//! test starts it again as another process.
 
 mod conformance;
 mod harness;
@@ -25,3 +26,5 @@ mod kept;
 mod mysql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(all(feature = "source", feature = "sqlite"))]
+mod tail;
