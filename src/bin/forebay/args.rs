@@ -148,7 +148,7 @@ pub struct Common {
 
 #[derive(Debug, Args)]
 pub struct Ingest {
-    /// Files to bring in: pcap, pcapng, EVE, Zeek, Cowrie or other JSON lines, plain or gzipped; `-` for standard input.
+    /// Files to bring in: pcap, pcapng, EVE, Zeek (JSON, TSV), Cowrie, DECNET, syslog or other JSON lines, plain or gzipped; `-` for standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Database to write to. Default: sqlite:forebay.db [env: FOREBAY_DB_URL]
@@ -157,7 +157,7 @@ pub struct Ingest {
     /// Sensor of every row. Default: the one that a record names, else this host's name. [env: FOREBAY_SENSOR]
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub sensor: Option<String>,
-    /// What the files hold (pcap, eve, zeek, cowrie, ndjson). Default: told from their content.
+    /// What the files hold (pcap, eve, zeek, zeek-tsv, cowrie, decnet, syslog, ndjson). Default: told from their content.
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<FileKind>,
     /// Bring the files in even if they are in already.
