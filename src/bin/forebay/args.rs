@@ -60,6 +60,9 @@ pub enum Command {
     /// Bring capture files and logs into a database, each exactly once.
     #[command(after_help = INGEST_HELP)]
     Ingest(Ingest),
+    /// Write captured packets back into a capture file.
+    #[command(after_help = crate::export::HELP)]
+    Export(crate::export::Export),
     /// Look after a database.
     #[command(subcommand, arg_required_else_help = true)]
     Db(Db),

@@ -125,4 +125,15 @@ mod tests {
             }
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_block_makes_reading_panic_or_go_on_for_ever(
+            words in proptest::collection::vec(proptest::prop_oneof![0..200_u32, proptest::prelude::any::<u32>()], 0..100),
+        ) {
+            let block: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            // A packet cannot begin before the one in front of it, and each takes a header.
+            assert!(packets(&block).count() <= block.len());
+        }
+    }
 }

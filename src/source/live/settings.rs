@@ -134,3 +134,38 @@ impl LiveSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_told_with_the_key() {
+        let told = |change: fn(&mut LiveSettings)| {
+            let mut settings = LiveSettings::new("eth0");
+            change(&mut settings);
+            settings.validate().map_err(|error| error.to_string())
+        };
+        assert_eq!(told(|_| ()), Ok(()));
+        for (change, key) in [
+            ((|s| s.interface = "a name of too many bytes".into()) as fn(&mut LiveSettings), "interface is"),
+            (|s| s.interface = "../x".into(), "interface is"),
+            (|s| s.interface = String::new(), "interface is"),
+            (|s| s.snap_length = 262_145, "snap_length is 262145; it must be between 16 and 262144"),
+            (|s| s.threads = 0, "threads is 0"),
+            (|s| s.ring = Bytes(1), "ring is 1 B; it must be between 128 KiB and 1 GiB"),
+            (|s| s.sensor = Some(String::new()), "sensor is empty"),
+            (|s| s.filter = "tcp and".into(), "filter: at the end a test is missing"),
+        ] {
+            let error = told(change).unwrap_err();
+            assert!(error.starts_with(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_interface_is_enough_and_an_unknown_key_is_a_fault() {
+        let settings: LiveSettings = serde_json::from_str(r#"{"interface":"eth0"}"#).unwrap();
+        assert_eq!(settings, LiveSettings::new("eth0"));
+        assert!(serde_json::from_str::<LiveSettings>(r#"{"interface":"eth0","snaplen":9}"#).is_err());
+    }
+}
