@@ -168,7 +168,7 @@ impl Batch {
         self.derived.rows
     }
     /// Returns the number of rows for the table of a kind, derived ones included.
-    pub(crate) fn stored_count(&self, kind: RowKind) -> usize {
+    pub fn stored_count(&self, kind: RowKind) -> usize {
         let derived = if kind == RowKind::Capture { self.derived.rows } else { 0 };
         self.row_count(kind) - self.reject_count(kind) + derived
     }

@@ -39,7 +39,6 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("notify", &["src/source/"]),
     ("glob::", &["src/source/"]),
     ("libc", &[LIVE]),
-    ("syslog_loose", &["src/source/format/"]),
     ("libsqlite3_sys", &["tests/", "benches/", YARDSTICK]),
     // `src/bin/forebay/metrics.rs` is a module of the same name.
     ("metrics::", &["src/telemetry/", "src/bin/"]),

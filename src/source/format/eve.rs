@@ -160,6 +160,12 @@ mod tests {
             msg(r#""event_type":"ssh","ssh":{"client":{"software_version":"libssh2_1.4"}}"#).unwrap(),
             "libssh2_1.4"
         );
+        assert_eq!(
+            msg(r#""event_type":"fileinfo","app_proto":"http","fileinfo":{"filename":"/x.sh","state":"CLOSED","size":7}"#)
+                .unwrap(),
+            "/x.sh 7"
+        );
+        assert_eq!(msg(r#""event_type":"drop","drop":{"len":60},"alert":{"signature":"ET DROP"}"#).unwrap(), "ET DROP");
         assert_eq!(msg(r#""event_type":"ssh","ssh":{"client":{}}"#), None);
         assert_eq!(msg(r#""event_type":"http","http":"odd""#), None);
         assert_eq!(msg(r#""event_type":"flow","flow":{}"#), None);

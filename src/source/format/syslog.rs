@@ -108,12 +108,11 @@ pub(super) fn event(raw: &str, defaults: &Defaults<'_>) -> Result<Event, Malform
     // Some senders end a line with a NUL; a byte order mark begins a message in UTF-8 (RFC 5424, 6.4).
     let line = Line::read(raw.trim_end_matches('\0'), defaults)?;
     let message = line.message.strip_prefix('\u{feff}').unwrap_or(line.message);
-    let text = |text: Option<&str>, or: &'static str| Cow::Owned(text.unwrap_or(or).to_owned());
     let mut columns = Columns {
         ts: line.header.ts.unwrap_or(defaults.now),
         sensor: Cow::Borrowed(defaults.sensor.or(line.header.host).unwrap_or(defaults.host)),
-        service: text(line.header.app, "syslog"),
-        event_type: text(line.header.message_id, "log"),
+        service: Cow::Borrowed(line.header.app.unwrap_or("syslog")),
+        event_type: Cow::Borrowed(line.header.message_id.unwrap_or("log")),
         msg: Some(Cow::Borrowed(message)).filter(|message| !message.is_empty()),
         ..Columns::default()
     };
@@ -197,7 +196,7 @@ mod tests {
         assert_eq!((event.sensor(), event.service(), event.event_type()), ("decky-01", "ssh", "login_attempt"));
         assert_eq!((event.src_ip(), event.src_port()), (Some("203.0.113.7"), Some(4444)));
         assert_eq!((event.msg(), event.raw()), (Some("Failed login"), Some(line)));
-        let fields = concat!(r#"{"facility":16,"severity":6,"username":"ro\"ot","password":"a]b\\","note":"C:\\new"}"#);
+        let fields = r#"{"facility":16,"severity":6,"username":"ro\"ot","password":"a]b\\","note":"C:\\new"}"#;
         assert_eq!(event.fields(), Some(fields));
         assert_eq!(event.derived().unwrap().data(), br"a]b\");
     }
