@@ -3,10 +3,10 @@
 use super::frames::Frame;
 use super::message::{self, BAD_MESSAGE, Hello, Message};
 use crate::capture::Capture;
-use crate::chunk::{Row, RowType};
+use crate::chunk::Row;
 use crate::event::Event;
 use crate::source::format::{Defaults, Parser, reason};
-use crate::source::gathering::{Original, too_large};
+use crate::source::gathering::{Original, event_of, too_large};
 use crate::source::{Malformed, Meter};
 use crate::timestamp::Timestamp;
 
@@ -106,7 +106,13 @@ impl RecordReader {
                 let detail = "hello must be the first record of a stream".to_owned();
                 self.set_aside(&Original::whole(bytes), Malformed { reason: BAD_MESSAGE, detail })
             }
-            Ok(Message::Capture(capture)) => Record::Capture(self.kept(*capture, Capture::ts, bytes)),
+            Ok(Message::Capture(capture)) if capture.weight() > self.max_row_bytes => {
+                self.set_aside(&Original::whole(bytes), too_large(capture.weight()))
+            }
+            Ok(Message::Capture(capture)) => {
+                self.meter.seen(capture.ts());
+                Record::Capture(Row::Keep(*capture))
+            }
             Err(malformed) => self.set_aside(&Original::whole(bytes), malformed),
         }
     }
@@ -118,22 +124,14 @@ impl RecordReader {
             log_name: &self.log_name,
             now: Timestamp::now(),
         };
-        match self.parser.parse(bytes, &defaults) {
+        match event_of(&mut self.parser, bytes, &defaults, self.max_row_bytes) {
             Ok(None) => Record::Header,
-            Ok(Some(event)) => Record::Event(self.kept(event, Event::ts, bytes)),
+            Ok(Some(event)) => {
+                self.meter.seen(event.ts());
+                Record::Event(Row::Keep(event))
+            }
             Err(malformed) => self.set_aside(&Original::whole(bytes), malformed),
         }
-    }
-
-    fn kept<T: RowType>(&self, row: T, ts: fn(&T) -> Timestamp, bytes: &[u8]) -> Row<T> {
-        let weight = row.weight();
-        if weight > self.max_row_bytes {
-            self.meter.malformed(1);
-            let reject = Original::whole(bytes).reject::<T>(too_large(weight), self.max_row_bytes);
-            return Row::Reject(Box::new(reject));
-        }
-        self.meter.seen(ts(&row));
-        Row::Keep(row)
     }
 
     fn set_aside(&self, original: &Original<'_>, malformed: Malformed) -> Record {

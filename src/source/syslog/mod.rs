@@ -2,7 +2,7 @@
 //!
 //! A datagram is a message. On a stream each message says for itself how it ends: `LENGTH SPACE MESSAGE`, as RFC 5425 wants
 //! it and RFC 6587 recommends, or a line. A message that begins with a number and a space is taken for a counted one.
-//! [`format`](super::format) says which column comes from where.
+//! [`Format::Syslog`] says which column comes from where.
 //!
 //! Syslog has no answers: what forebay has not committed when it is killed is lost, and what does not fit into the socket's
 //! receive buffer while the database is away is dropped by the kernel, for UDP, and counted. Who must lose nothing sends to a
@@ -78,7 +78,7 @@ impl SyslogSettings {
             receive_buffer: Some(self.receive_buffer),
             cutting: Cutting::Syslog,
             speech: Speech::Records,
-            parser: Parser::new(Format::Ndjson),
+            parser: Parser::new(Format::Syslog),
             sensor: self.sensor.clone(),
             host: host.to_owned(),
             limits: self.limits.clone(),
