@@ -14,7 +14,7 @@ pub enum ErrorKind {
     Configuration,
     /// This build has no such backend: enable the feature that the message names.
     Unsupported,
-    /// Another pipeline writes to the database: stop it, or send rows through it.
+    /// Another pipeline writes to the database, or another process listens at the address: stop it, or send rows through it.
     InUse,
     /// Something of that name is there already, or what is there forbids the change: look at it first.
     Conflict,

@@ -156,6 +156,20 @@ impl<T: RowType> Producer<T> {
         self.try_take(keep(rows)).map_err(|error| error.map(kept))
     }
 
+    /// Sends rows together with records that could not become rows, in their order: the latter are set aside.
+    ///
+    /// Else as [`send_many`](Self::send_many). The receipt resolves to
+    /// [`ReceiptError::Rejected`](crate::ReceiptError::Rejected) when something was set aside.
+    ///
+    /// # Errors
+    /// [`SendError`] hands back what was not taken.
+    ///
+    /// # Cancel safety
+    /// As [`send_many`](Self::send_many).
+    pub async fn send_rows(&self, rows: Vec<Row<T>>) -> Result<Receipt, SendError<Vec<Row<T>>>> {
+        self.take(Few::from_vec(rows)).await.map_err(|error| error.map(Few::into_vec))
+    }
+
     async fn take(&self, rows: Few<T>) -> Result<Receipt, SendError<Few<T>>> {
         if self.intake.policy(T::KIND) == Policy::DropNewest {
             return self.take_or_discard(rows);

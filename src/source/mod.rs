@@ -10,11 +10,14 @@ mod gathering;
 pub mod identity;
 pub mod lines;
 pub mod link;
+pub mod listen;
 #[cfg(target_os = "linux")]
 pub mod live;
 mod meter;
 pub mod pcap;
+pub mod socket;
 mod stop;
+pub mod syslog;
 pub mod tail;
 
 pub use meter::{Meter, SourceState, SourceStatus};

@@ -26,6 +26,8 @@ fn plays_the_role_that_its_parent_names() {
         "live_cable" => crate::wire::on_a_cable(),
         #[cfg(feature = "source")]
         "tail" => crate::tail::torture::follow(&database.to_string_lossy()),
+        #[cfg(feature = "source")]
+        "listen" => crate::socket::crash::listen(&database),
         "full_disk" => crate::sqlite::disk::on_a_full_disk(&database),
         "full_disk_amid_steps" => crate::sqlite::disk::on_a_full_disk_amid_steps(&database),
         "file_limit" => crate::sqlite::disk::at_a_file_limit(&database),

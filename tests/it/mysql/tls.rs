@@ -1,65 +1,32 @@
 //! How the way to the server is protected: every mode of the URL against servers with certificates made here, by the
 //! `openssl` command. A trigger writes the cipher of the session that inserts into each row: what our own connection has.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use forebay::{ErrorKind, Pipeline};
 
 use super::server::{SHARED, Server, new_directory, own};
 use super::{LONG, impatient, pipeline};
+use crate::authority::Authority;
 use crate::harness::event;
 
-/// A certificate authority, in a directory of its own.
-struct Authority(PathBuf);
+fn authority() -> Authority {
+    let authority = Authority::new(new_directory());
+    own(authority.directory());
+    authority
+}
 
-impl Authority {
-    fn new() -> Self {
-        let directory = new_directory();
-        let authority = Self(directory);
-        authority.make("ca", "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign", &[]);
-        authority
-    }
+/// Starts a server that shows a certificate with these names.
+fn serve(authority: &Authority, names: &str) -> Server {
+    authority.sign("server", names);
+    own(authority.directory());
+    let option = |option: &str, file: &str| format!("--ssl-{option}={}", authority.file(file));
+    Server::start_with([option("ca", "ca.pem"), option("cert", "server.pem"), option("key", "server.key")])
+}
 
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-
-    /// Signs a certificate with these names.
-    fn sign(&self, name: &str, names: &str) {
-        let extensions = format!("basicConstraints=critical,CA:FALSE\nsubjectAltName={names}");
-        self.make(name, &extensions, &["-CA", &self.file("ca.pem"), "-CAkey", &self.file("ca.key")]);
-    }
-
-    fn make(&self, name: &str, extensions: &str, signer: &[&str]) {
-        let settings = self.file(&format!("{name}.conf"));
-        fs::write(&settings, format!("[req]\ndistinguished_name=dn\n[dn]\n[ext]\n{extensions}\n")).unwrap();
-        let (key, certificate) = (self.file(&format!("{name}.key")), self.file(&format!("{name}.pem")));
-        let mut openssl = Command::new("openssl");
-        let kind: &[&str] = match name {
-            "client" => &["rsa:2048"],
-            _ => &["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"],
-        };
-        openssl.args(["req", "-x509", "-nodes", "-newkey"]).args(kind);
-        openssl.args(["-days", "30", "-subj", &format!("/CN={name}"), "-config", &settings, "-extensions", "ext"]);
-        let output = openssl.args(["-keyout", &key, "-out", &certificate]).args(signer).output();
-        let output = output.unwrap_or_else(|error| panic!("openssl: {error}; install the package `openssl`"));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        own(&self.0);
-    }
-
-    /// Starts a server that shows a certificate with these names.
-    fn serve(&self, names: &str) -> Server {
-        self.sign("server", names);
-        let option = |option: &str, file: &str| format!("--ssl-{option}={}", self.file(file));
-        Server::start_with([option("ca", "ca.pem"), option("cert", "server.pem"), option("key", "server.key")])
-    }
-
-    fn identity(&self) -> String {
-        self.sign("client", "DNS:sensor.example");
-        format!("ssl-cert={}&ssl-key={}", self.file("client.pem"), self.file("client.key"))
-    }
+fn identity(authority: &Authority) -> String {
+    authority.sign("client", "DNS:sensor.example");
+    format!("ssl-cert={}&ssl-key={}", authority.file("client.pem"), authority.file("client.key"))
 }
 
 /// Makes a database whose rows say how they came.
@@ -98,8 +65,8 @@ fn refused((_, url): &(String, String), options: &str, expected: ErrorKind, hint
 
 #[test]
 fn a_certificate_for_another_host_is_taken_by_all_modes_but_verify_identity() {
-    let (ours, other) = (Authority::new(), Authority::new());
-    let server = ours.serve("DNS:db.example,IP:10.0.0.1");
+    let (ours, other) = (authority(), authority());
+    let server = serve(&ours, "DNS:db.example,IP:10.0.0.1");
     let database = telling_database(&server);
     let (ca, wrong_ca) = (ours.file("ca.pem"), other.file("ca.pem"));
     assert_eq!(cipher(&server, &database, "ssl-mode=disabled"), "");
@@ -125,8 +92,8 @@ fn a_certificate_for_another_host_is_taken_by_all_modes_but_verify_identity() {
 
 #[test]
 fn a_certificate_for_the_host_is_taken_by_verify_identity_if_the_authority_is_ours() {
-    let (ours, other) = (Authority::new(), Authority::new());
-    let server = ours.serve("IP:127.0.0.1");
+    let (ours, other) = (authority(), authority());
+    let server = serve(&ours, "IP:127.0.0.1");
     let database = telling_database(&server);
     for mode in ["verify-ca", "verify-identity"] {
         let options = |authority: &Authority| format!("ssl-mode={mode}&ssl-ca={}", authority.file("ca.pem"));
@@ -138,8 +105,8 @@ fn a_certificate_for_the_host_is_taken_by_verify_identity_if_the_authority_is_ou
 /// A certificate that only looks as if it were right: the name fits, and nobody we trust has signed it.
 #[test]
 fn verify_ca_takes_no_certificate_that_another_authority_made_for_any_name() {
-    let (ours, other) = (Authority::new(), Authority::new());
-    let server = other.serve("DNS:*.db.example");
+    let (ours, other) = (authority(), authority());
+    let server = serve(&other, "DNS:*.db.example");
     let database = telling_database(&server);
     let options = |authority: &Authority| format!("ssl-mode=verify-ca&ssl-ca={}", authority.file("ca.pem"));
     assert_ne!(cipher(&server, &database, &options(&other)), "");
@@ -152,24 +119,24 @@ fn preferred_goes_without_tls_only_where_the_server_offers_none() {
     assert_eq!(cipher(&SHARED, &database, "ssl-mode=preferred"), "");
     refused(&database, "ssl-mode=required", ErrorKind::Configuration, "the server offers no TLS");
     // Our certificate is none that this server knows: the handshake fails, and that is the end of it.
-    let (ours, other) = (Authority::new(), Authority::new());
-    let server = ours.serve("IP:127.0.0.1");
+    let (ours, other) = (authority(), authority());
+    let server = serve(&ours, "IP:127.0.0.1");
     let database = telling_database(&server);
     assert_eq!(cipher(&server, &database, "ssl-mode=disabled"), "");
-    let options = format!("ssl-mode=preferred&{}", other.identity());
+    let options = format!("ssl-mode=preferred&{}", identity(&other));
     refused(&database, &options, ErrorKind::Configuration, "TLS");
 }
 
 #[test]
 fn a_server_that_asks_who_we_are_is_shown_our_certificate() {
-    let ours = Authority::new();
-    let server = ours.serve("IP:127.0.0.1");
+    let ours = authority();
+    let server = serve(&ours, "IP:127.0.0.1");
     let database = telling_database(&server);
     server.admin().run("ALTER USER writer@'127.0.0.1' REQUIRE X509");
     let ca = format!("ssl-mode=verify-identity&ssl-ca={}", ours.file("ca.pem"));
     refused(&database, &ca, ErrorKind::AccessDenied, "Access denied");
     refused(&database, "ssl-mode=disabled", ErrorKind::AccessDenied, "Access denied");
-    let identity = ours.identity();
+    let identity = identity(&ours);
     assert_ne!(cipher(&server, &database, &format!("{ca}&{identity}")), "");
     let no_rsa = identity.replace("client.key", "server.key");
     refused(&database, &format!("{ca}&{no_rsa}"), ErrorKind::Configuration, "RSA");
