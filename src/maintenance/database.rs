@@ -91,7 +91,7 @@ pub fn reset(url: &DatabaseUrl, config: &Config, name: &str) -> Result<Vec<Strin
     }
 }
 
-fn nothing_kept() -> Error {
+pub(super) fn nothing_kept() -> Error {
     let why = "`memory:` keeps nothing, or this build lacks that kind of database; name one like `sqlite:forebay.db`";
     Error::new(ErrorKind::Unsupported, why)
 }

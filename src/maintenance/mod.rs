@@ -4,10 +4,13 @@
 
 mod compat;
 mod database;
+mod migrate;
 mod prune;
 mod status;
 
 pub use compat::{add_decnet_views, drop_decnet_views};
 pub use database::{check, count, init, reset, status};
+pub(crate) use migrate::steps;
+pub use migrate::{Migration, Run, migrate};
 pub use prune::{Dropped, Progress, Pruned, plan_prune, prune};
 pub use status::{DatabaseStatus, Finding, LedgerStatus, TableStatus};

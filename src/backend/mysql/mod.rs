@@ -44,7 +44,7 @@ pub(crate) use inspect::{check, count, status};
 use ledger::{Settled, Work};
 use link::{Link, Servers};
 use pool::Pool;
-pub(crate) use reset::{init, reset};
+pub(crate) use reset::{init, migrate, reset};
 pub(crate) use store::MysqlStore;
 
 /// Attempts at rows that failed for a reason nobody knows, before they are taken for bad ones.

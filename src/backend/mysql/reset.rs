@@ -1,4 +1,4 @@
-//! Makes the tables of a database without writing a row, and drops them all.
+//! Makes the tables of a database without writing a row, brings them to a version, and drops them all.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use super::session::{Session, check_password, refused, run, start};
 use crate::config::MysqlConfig;
 use crate::database_url::MysqlUrl;
 use crate::error::{Error, ErrorKind};
+use crate::maintenance::{self, Migration, Run};
 
 /// What we make, in the order in which it can be dropped. The version goes last: what is half dropped is still ours.
 const VIEWS: [&str; 2] = ["events_view", "captures_view"];
@@ -45,6 +46,33 @@ pub(crate) fn init(url: &MysqlUrl, config: &MysqlConfig) -> Result<i64, Error> {
     runtime.shutdown_background();
     made.map_err(|fault: Fault| refused(url, fault))?;
     Ok(schema::KNOWN)
+}
+
+/// Takes the steps of the schema up to a version, or only tells; returns the version before, and them.
+pub(crate) fn migrate(
+    url: &MysqlUrl,
+    config: &MysqlConfig,
+    to: Option<i64>,
+    way: Run,
+) -> Result<(i64, Vec<Migration>), Error> {
+    check_password(url, config)?;
+    let servers = Servers::new(url.clone(), config)?;
+    let runtime = start()?;
+    let migrated = run(Some(&runtime), async {
+        let mut link = servers.connect().await?;
+        let found = schema::version(&mut link).await?.unwrap_or(0);
+        // What is newer than we is refused there, in words.
+        let steps = if found > schema::KNOWN { Ok(Vec::new()) } else { maintenance::steps(&schema::NAMES, found, to) };
+        if let Ok(steps) = &steps
+            && (found > schema::KNOWN || (way == Run::Now && !steps.is_empty()))
+        {
+            let to = steps.last().map_or(found, |step| step.version);
+            schema::bring_to(&mut link, url, to).await?;
+        }
+        Ok(steps.map(|steps| (found, steps)))
+    });
+    runtime.shutdown_background();
+    migrated.map_err(|fault: Fault| refused(url, fault))?
 }
 
 /// Drops every table and view that is ours; refuses when there are others, or somebody else is connected.

@@ -12,13 +12,15 @@ use crate::database_url::MysqlUrl;
 use crate::error::ErrorKind;
 use crate::timestamp::Timestamp;
 
-/// The statements that lead from each version to the next; the first makes version 1.
-const MIGRATIONS: [&str; 2] = [
+/// The names of the steps from each version to the next; the first makes version 1.
+pub(super) const NAMES: [&str; 2] = ["rows", "state"];
+/// Their statements.
+const MIGRATIONS: [&str; NAMES.len()] = [
     include_str!("migrations/2026-11-21-000001_rows/up.sql"),
     include_str!("migrations/2026-11-27-000001_state/up.sql"),
 ];
 /// The version that they lead to.
-pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
+pub(super) const KNOWN: i64 = NAMES.len() as i64;
 pub(super) const OUR_TABLES: &str = "'events','captures','ingest_ledger','ingest_rejects','state','deployments',\
                                      'deployment_history','users','revoked_tokens'";
 /// Tables whose names another program in the same database may well have, with their columns: what is there before we have
@@ -36,22 +38,29 @@ pub(super) const LOCK: &str = "CONCAT('forebay-', MD5(DATABASE()))";
 /// # Errors
 /// With [`Meaning::Refused`] when they cannot be ours, are newer than we, or the server lets us not make them.
 pub(super) async fn ensure(link: &mut Link, url: &MysqlUrl) -> Result<(), Fault> {
-    let known = KNOWN;
-    if version(link).await? == Some(known) {
+    if version(link).await? == Some(KNOWN) {
         return Ok(());
     }
+    bring_to(link, url, KNOWN).await
+}
+
+/// Takes the steps up to a version that we know.
+///
+/// # Errors
+/// As [`ensure`].
+pub(super) async fn bring_to(link: &mut Link, url: &MysqlUrl, to: i64) -> Result<(), Fault> {
     let locked = link.number(&format!("SELECT CAST(COALESCE(GET_LOCK({LOCK}, 5), 0) AS SIGNED) AS number")).await?;
     if locked != Some(1) {
         return Err(Fault::new(Meaning::Passing("locked"), "another process is making the tables"));
     }
-    let made = migrate(link, url, known).await;
+    let made = migrate(link, url, to).await;
     // On an error the link is closed, and the lock with it.
     made?;
     link.number(&format!("SELECT CAST(COALESCE(RELEASE_LOCK({LOCK}), 0) AS SIGNED) AS number")).await.map(drop)
 }
 
 /// Returns the version of the tables; `None` when there are none, 0 when making them was begun.
-async fn version(link: &mut Link) -> Result<Option<i64>, Fault> {
+pub(super) async fn version(link: &mut Link) -> Result<Option<i64>, Fault> {
     let is_there = "SELECT count(*) AS number FROM information_schema.tables \
                     WHERE table_schema = DATABASE() AND table_name = 'forebay_schema'";
     if link.number(is_there).await? == Some(0) {
@@ -60,7 +69,7 @@ async fn version(link: &mut Link) -> Result<Option<i64>, Fault> {
     link.number("SELECT COALESCE(MAX(version), 0) AS number FROM forebay_schema").await
 }
 
-async fn migrate(link: &mut Link, url: &MysqlUrl, known: i64) -> Result<(), Fault> {
+async fn migrate(link: &mut Link, url: &MysqlUrl, to: i64) -> Result<(), Fault> {
     let database = &url.database;
     let found = version(link).await?;
     let foreign = format!(
@@ -73,10 +82,10 @@ async fn migrate(link: &mut Link, url: &MysqlUrl, known: i64) -> Result<(), Faul
         );
         return Err(Fault::new(Meaning::Refused(ErrorKind::NotADatabase, ""), text));
     }
-    if found > Some(known) {
+    if found > Some(KNOWN) {
         let found = found.unwrap_or_default();
         let text = format!(
-            "the database `{database}` has schema version {found}, this forebay knows {known}; use a newer one"
+            "the database `{database}` has schema version {found}, this forebay knows {KNOWN}; use a newer one"
         );
         return Err(Fault::new(Meaning::Refused(ErrorKind::NewerSchema, ""), text));
     }
@@ -97,7 +106,7 @@ async fn migrate(link: &mut Link, url: &MysqlUrl, known: i64) -> Result<(), Faul
         "CREATE TABLE IF NOT EXISTS forebay_schema (version INT NOT NULL PRIMARY KEY, at BIGINT NOT NULL) ENGINE=InnoDB",
     )
     .await?;
-    for (from, statements) in MIGRATIONS.iter().enumerate().skip(found.unwrap_or(0) as usize) {
+    for (from, statements) in MIGRATIONS.iter().enumerate().take(to as usize).skip(found.unwrap_or(0) as usize) {
         for statement in statements.split(";\n").map(without_comments).filter(|statement| !statement.is_empty()) {
             link.batch(&statement).await?;
         }

@@ -51,6 +51,7 @@ use file::{File, Open, Writer};
 use housekeeper::Housekeeper;
 pub(crate) use inspect::{check, status};
 use lock::WriterLock;
+pub(crate) use open::migrate_by_hand as migrate;
 use open::{Access, connect, identity, unusable};
 pub(crate) use prune::{plan_prune, prune};
 pub(crate) use reader::Reader;

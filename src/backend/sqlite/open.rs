@@ -19,12 +19,17 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::lock::{LockError, WriterLock};
 use super::segments;
-use crate::config::{SqliteConfig, Synchronous};
+use crate::config::{Config, SqliteConfig, Synchronous};
 use crate::error::{Error, ErrorKind};
+use crate::maintenance::{self, Migration, Run};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/backend/sqlite/migrations");
+/// Their names; each leads to the version that is its place.
+const NAMES: [&str; 4] = ["rows", "segments", "numbered", "state"];
 /// What `PRAGMA user_version` is after all migrations.
-pub(super) const SCHEMA_VERSION: i64 = 4;
+pub(super) const SCHEMA_VERSION: i64 = NAMES.len() as i64;
+/// The version from which on the program makes the views.
+const NUMBERED: i64 = 3;
 /// How long another holder of the writer lock may take to let go: one that was killed this moment still has its files
 /// open until the kernel has taken it apart.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -60,6 +65,13 @@ pub(super) enum Access {
 ///
 /// Returns the absolute path, the lock and the writer's connection.
 pub(super) fn open(path: &Path, config: &SqliteConfig) -> Result<(PathBuf, WriterLock, SqliteConnection), Error> {
+    let (path, lock, mut connection) = open_as_it_is(path, config)?;
+    migrate(&mut connection, &path, None)?;
+    Ok((path, lock, connection))
+}
+
+/// As [`open`], with whatever tables the file has.
+fn open_as_it_is(path: &Path, config: &SqliteConfig) -> Result<(PathBuf, WriterLock, SqliteConnection), Error> {
     let path = resolve(path)?;
     check_place(&path)?;
     let lock = WriterLock::acquire(&path, PATIENCE).map_err(|error| match error {
@@ -76,7 +88,6 @@ pub(super) fn open(path: &Path, config: &SqliteConfig) -> Result<(PathBuf, Write
     prepare(&mut connection).map_err(|error| unusable(&path, error))?;
     configure(&mut connection, config).map_err(|error| unusable(&path, error))?;
     check_wal(&mut connection, &path)?;
-    migrate(&mut connection, &path)?;
     Ok((path, lock, connection))
 }
 
@@ -256,20 +267,52 @@ fn check_wal(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error
     Err(Error::new(ErrorKind::UnsafeFileSystem, format!("{why}; move it to a local disk")))
 }
 
-fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
+/// Takes the steps up to the version `to` (`None`: the latest); returns the version before, and them.
+pub(super) fn migrate(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    to: Option<i64>,
+) -> Result<(i64, Vec<Migration>), Error> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
         let why = format!("bring the tables of {} up to date", path.display());
         Error::new(ErrorKind::Database, why).because(error)
     };
-    if pragma_number(connection, "user_version").map_err(|error| unusable(path, error))? >= SCHEMA_VERSION {
-        return Ok(());
+    let version = pragma_number(connection, "user_version").map_err(|error| unusable(path, error))?;
+    let steps = maintenance::steps(&NAMES, version, to)?;
+    if steps.is_empty() {
+        return Ok((version, steps));
     }
     // All or nothing: between two versions the views name tables that are not there.
     let migrated = connection.immediate_transaction(|connection| {
-        connection.run_pending_migrations(MIGRATIONS)?;
-        Ok(segments::make_views(connection)?)
+        for _ in &steps {
+            connection.run_next_migration(MIGRATIONS)?;
+        }
+        if steps.last().is_some_and(|step| step.version >= NUMBERED) {
+            segments::make_views(connection)?;
+        }
+        Ok(())
     });
-    migrated.map_err(failed)
+    migrated.map(|()| (version, steps)).map_err(failed)
+}
+
+/// As [`migrate`], of a file that is there and that nobody writes to; or only tells.
+pub(crate) fn migrate_by_hand(
+    path: &Path,
+    config: &Config,
+    to: Option<i64>,
+    run: Run,
+) -> Result<(i64, Vec<Migration>), Error> {
+    let mut read = to_read(path)?;
+    let version = pragma_number(&mut read, "user_version").map_err(|error| unusable(path, error))?;
+    let steps = maintenance::steps(&NAMES, version, to)?;
+    drop(read);
+    if run == Run::Dry || steps.is_empty() {
+        return Ok((version, steps));
+    }
+    let (path, _lock, mut connection) = open_as_it_is(path, &config.sqlite)?;
+    let migrated = migrate(&mut connection, &path, to)?;
+    connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)").map_err(|error| unusable(&path, error))?;
+    Ok(migrated)
 }
 
 #[derive(QueryableByName)]

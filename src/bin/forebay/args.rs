@@ -66,6 +66,15 @@ pub enum Command {
     /// Look after a database.
     #[command(subcommand, arg_required_else_help = true)]
     Db(Db),
+    /// Say who may sign in.
+    #[command(subcommand, arg_required_else_help = true, after_help = crate::user::HELP)]
+    User(crate::user::User),
+    /// Read and change JSON values by key.
+    #[command(subcommand, arg_required_else_help = true, after_help = crate::state::HELP)]
+    State(crate::state::State),
+    /// Look after sensors and hosts.
+    #[command(subcommand, arg_required_else_help = true, after_help = crate::deployments::HELP)]
+    Deployments(crate::deployments::Deployments),
     /// Measure how fast rows go into a database, on this machine.
     Bench(crate::bench::Bench),
     /// Print a completion script for a shell.
@@ -97,6 +106,9 @@ pub enum Db {
     /// Make the tables, or bring them up to date.
     #[command(after_help = crate::db::INIT_HELP)]
     Init(crate::db::Place),
+    /// Bring the tables to a version, or tell what that would take.
+    #[command(after_help = crate::db::MIGRATE_HELP)]
+    Migrate(crate::db::Migrate),
     /// Describe a database: tables, ledger, locks, and what to mend.
     #[command(after_help = crate::db::STATUS_HELP)]
     Status(crate::db::Place),

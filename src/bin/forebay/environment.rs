@@ -1,7 +1,8 @@
 //! What the environment says about settings. Its names are those of the deployments that forebay replaces, with our prefix.
 //!
 //! A database is named by `FOREBAY_DB_URL`, else in parts by `FOREBAY_DB_TYPE`, `_HOST`, `_PORT`, `_NAME`, `_USER` and
-//! `_PASSWORD`. Where a URL is expected, a name without a colon stands for the variable `FOREBAY_DB_URL_<NAME>`.
+//! `_PASSWORD`. Where a URL is expected, a name without a colon stands for the variable `FOREBAY_DB_URL_<NAME>`,
+//! else for `[databases.<name>]` in the settings file.
 
 use std::time::Duration;
 
@@ -35,17 +36,29 @@ pub fn apply(settings: &mut Settings, environment: impl Fn(&str) -> Option<Strin
     settings.sensor = environment("FOREBAY_SENSOR").or(settings.sensor.take());
     let url = environment("FOREBAY_DB_URL").map_or_else(|| url_of_parts(&environment), |url| Ok(Some(url)))?;
     settings.database.url = url.or(settings.database.url.take());
+    for (name, database) in &mut settings.databases {
+        database.url = environment(&variable_of(name)).or(database.url.take());
+    }
     Ok(())
 }
 
 /// Returns the URL that a name without a colon stands for; anything else as it is.
 pub fn named_database(url: String, environment: impl Fn(&str) -> Option<String>) -> Result<String, String> {
-    let is_name = !url.is_empty() && url.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if !is_name {
+    if !is_name(&url) {
         return Ok(url);
     }
-    let variable = format!("FOREBAY_DB_URL_{}", url.to_ascii_uppercase().replace('-', "_"));
-    environment(&variable).ok_or_else(|| format!("no database is named `{url}`; set {variable}, or name a URL"))
+    let variable = variable_of(&url);
+    let advice = || format!("no database is named `{url}`; set {variable} or `[databases.{url}]`, or name a URL");
+    environment(&variable).ok_or_else(advice)
+}
+
+/// Whether a text may stand for a database: no URL, nor the name of a file that was meant to be one.
+pub fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+fn variable_of(name: &str) -> String {
+    format!("FOREBAY_DB_URL_{}", name.to_ascii_uppercase().replace('-', "_"))
 }
 
 fn number<T: std::str::FromStr>(variable: &str, text: &str, unit: &str) -> Result<T, String> {

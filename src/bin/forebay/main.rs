@@ -5,18 +5,22 @@
 mod args;
 mod bench;
 mod db;
+mod deployments;
 mod environment;
 mod export;
 mod ingest;
+mod kept;
 mod metrics;
 mod prune;
 mod reader;
 mod report;
 mod settings;
 mod signals;
+mod state;
 mod stream;
 mod table;
 mod terminal;
+mod user;
 mod watch;
 
 use std::process::ExitCode;
@@ -34,6 +38,8 @@ pub enum Exit {
     Done,
     SomeRejected,
     Found,
+    /// What was asked for is not there, or was not as expected.
+    Missing,
     Usage,
     NotWritten,
     Signal(u8),
@@ -43,7 +49,7 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
             Exit::Done => 0,
-            Exit::SomeRejected | Exit::Found => 1,
+            Exit::SomeRejected | Exit::Found | Exit::Missing => 1,
             Exit::Usage => 2,
             Exit::NotWritten => 3,
             Exit::Signal(signal) => 128 + signal,
@@ -60,6 +66,10 @@ fn main() -> ExitCode {
         Command::Db(args::Db::Check(flags)) => database(&cli.common, &db::Task::Check(flags)),
         Command::Db(args::Db::Reset(flags)) => database(&cli.common, &db::Task::Reset(flags)),
         Command::Db(args::Db::Compat(flags)) => database(&cli.common, &db::Task::Compat(flags)),
+        Command::Db(args::Db::Migrate(flags)) => database(&cli.common, &db::Task::Migrate(flags)),
+        Command::User(task) => kept(&cli.common, task.place(), |place| task.run(place, variable)),
+        Command::State(task) => kept(&cli.common, task.place(), |place| task.run(place)),
+        Command::Deployments(task) => kept(&cli.common, task.place(), |place| task.run(place)),
         Command::Db(args::Db::Prune(flags)) => prune(&cli.common, flags),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -112,6 +122,18 @@ fn database(common: &Common, task: &db::Task<'_>) -> Result<Exit, Failure> {
     terminal::start_logging(common.verbose, &ProgressBar::hidden()).map_err(usage)?;
     let url = environment::named_database(settings.database_url(task.database()), variable).map_err(usage)?;
     task.run(&settings.pipeline(), &url)
+}
+
+fn kept(
+    common: &Common,
+    place: &db::Place,
+    run: impl FnOnce(&kept::Kept) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let usage = |message| Failure { exit: Exit::Usage, message };
+    let settings = gather(common).map_err(usage)?;
+    terminal::start_logging(common.verbose, &ProgressBar::hidden()).map_err(usage)?;
+    let url = environment::named_database(settings.database_url(place.db.as_deref()), variable).map_err(usage)?;
+    run(&kept::Kept { url, config: settings.pipeline(), json: place.json })
 }
 
 fn gather(common: &Common) -> Result<Settings, String> {

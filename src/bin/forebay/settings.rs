@@ -3,6 +3,7 @@
 //! The keys of the file are those of the library's `Config` and a few of the program's own. An unknown key is an error
 //! that names its path and the nearest key there is; which keys there are is read off the defaults themselves.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::args::Ingest;
 use crate::environment;
 
+/// In place of a name that the file chooses; none can be this.
+const ANY: &str = "*";
 const DEFAULT_URL: &str = "sqlite:forebay.db";
 /// The library's page cache may take 256 MiB, for indexes that grow for months. An import reads and writes a file once:
 /// less costs it little, and the whole process stays below 200 MB.
@@ -26,6 +29,8 @@ const INGEST_CACHE: Bytes = Bytes::mib(64);
 pub struct Settings {
     pub sensor: Option<String>,
     pub database: Database,
+    /// By the name that `--db` may give instead of a URL.
+    pub databases: BTreeMap<String, Database>,
     pub metrics: Metrics,
     pub batch: BatchConfig,
     pub buffer: BufferConfig,
@@ -77,6 +82,9 @@ impl Settings {
     fn parse(text: &str) -> Result<Self, String> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| one_line(&error.to_string()))?;
         check_keys("", &table, &Self::known_keys())?;
+        if let Some(name) = names_of(&table).find(|name| !environment::is_name(name)) {
+            return Err(format!("`databases.{}`: a name has letters, digits, `-` and `_` only", name.escape_default()));
+        }
         let cache_is_set = table.get("sqlite").is_some_and(|sqlite| sqlite.get("cache").is_some());
         let mut settings: Self = serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|error| {
             let path = error.path().to_string();
@@ -95,6 +103,7 @@ impl Settings {
             retention,
             sensor: Some(String::new()),
             database: Database { url: Some(String::new()) },
+            databases: BTreeMap::from([(ANY.to_owned(), Database { url: Some(String::new()) })]),
             metrics: Metrics {
                 listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
                 token_file: Some(PathBuf::new()),
@@ -118,9 +127,12 @@ impl Settings {
         config
     }
 
-    /// Returns the database: the flag's, else the one that is set, else the default.
+    /// Returns the database: the flag's, else the one that is set, else the default. A name that the file or the environment
+    /// has a URL for is that.
     pub fn database_url(&self, flag: Option<&str>) -> String {
-        flag.or(self.database.url.as_deref()).unwrap_or(DEFAULT_URL).into()
+        let url = flag.or(self.database.url.as_deref()).unwrap_or(DEFAULT_URL);
+        let named = self.databases.get(url).and_then(|database| database.url.as_deref());
+        named.unwrap_or(url).into()
     }
 
     /// Adds the flags of `forebay ingest`; returns the pipeline's settings and the database's URL.
@@ -148,10 +160,14 @@ impl Settings {
     }
 }
 
+fn names_of(table: &toml::Table) -> impl Iterator<Item = &str> {
+    table.get("databases").and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::keys).map(String::as_str)
+}
+
 fn check_keys(path: &str, given: &toml::Table, known: &toml::Table) -> Result<(), String> {
     for (key, value) in given {
         let here = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        let Some(known_value) = known.get(key) else {
+        let Some(known_value) = known.get(key).or_else(|| known.get(ANY)) else {
             let nearest = known.keys().max_by(|a, b| strsim::jaro(a, key).total_cmp(&strsim::jaro(b, key)));
             let nearest = nearest.map(|nearest| here[..here.len() - key.len()].to_owned() + nearest);
             let hint = nearest.map_or_else(String::new, |nearest| format!("; the nearest is `{nearest}`"));
@@ -221,6 +237,29 @@ mod tests {
         let over = flags(&["x", "--db", "memory:", "--batch-size", "6"]);
         let (config, url) = Settings::gather(Some(&file), some).unwrap().for_ingest(&over).unwrap();
         assert_eq!((url.as_str(), config.batch.max_rows), ("memory:", 6));
+    }
+
+    #[test]
+    fn a_database_is_named_in_the_file_and_the_environment_goes_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.toml");
+        let text = "[database]\nurl = 'north'\n[databases.north]\nurl = 'sqlite:north.db'\n[databases.field-7]\nurl = 'sqlite:7.db'";
+        std::fs::write(&file, text).unwrap();
+        let settings = Settings::gather(Some(&file), |_| None).unwrap();
+        let named = [None, Some("field-7"), Some("south"), Some("sqlite:x.db")].map(|flag| settings.database_url(flag));
+        assert_eq!(named, ["sqlite:north.db", "sqlite:7.db", "south", "sqlite:x.db"]);
+        let variable = |name: &str| (name == "FOREBAY_DB_URL_FIELD_7").then(|| "sqlite:seven.db".to_owned());
+        assert_eq!(Settings::gather(Some(&file), variable).unwrap().database_url(Some("field-7")), "sqlite:seven.db");
+        let error = |text| Settings::parse(text).unwrap_err();
+        assert_eq!(
+            error("[databases.a]\nulr = 'x'"),
+            "unknown key `databases.a.ulr`; the nearest is `databases.a.url`"
+        );
+        assert_eq!(
+            error("[databases.'a b']\nurl = 'x'"),
+            "`databases.a b`: a name has letters, digits, `-` and `_` only"
+        );
+        assert!(!format!("{settings:?}").contains("north.db"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What `forebay db init`, `status`, `check` and `reset` can be told, and their help.
+//! What `forebay db init`, `migrate`, `status`, `check` and `reset` can be told, and their help.
 
 use clap::Args;
 
@@ -14,6 +14,20 @@ Exit codes:
   0    the tables are there and up to date
   2    wrong usage or configuration
   3    the database could not be opened or written";
+
+pub const MIGRATE_HELP: &str = "\
+Examples:
+  forebay db migrate --db sqlite:forebay.db --dry-run      what would be done?
+  forebay db migrate --db central                          to the latest version
+  forebay db migrate --db central --to 1 --json            no further than an older forebay knows
+
+Brings the tables up to date, or to a version, step by step. Every writer brings them up to date by itself. There is no way \
+back: restore a backup that was made before.
+
+Exit codes:
+  0    done, or nothing to do
+  2    wrong usage or configuration, or a version that cannot be; nothing was changed
+  3    the database could not be opened or written, is in use, or is newer than this forebay";
 
 pub const STATUS_HELP: &str = "\
 Examples:
@@ -76,6 +90,18 @@ pub struct Place {
     /// Print the answer as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Migrate {
+    #[command(flatten)]
+    pub place: Place,
+    /// Go no further than this version. Default: the latest
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<i64>,
+    /// Tell what would be done, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,14 +1,17 @@
-//! `forebay db init`, `status`, `check`, `reset` and `compat`: work on the tables of a database by hand. (`prune` is older, and a
+//! `forebay db init`, `migrate`, `status`, `check`, `reset` and `compat`: work on the tables of a database by hand. (`prune` is older, and a
 //! file beside this folder.)
 
 mod check;
 mod compat;
 mod flags;
 mod init;
+mod migrate;
 mod reset;
 mod status;
 
-pub use flags::{CHECK_HELP, COMPAT_HELP, Compat, INIT_HELP, Place, RESET_HELP, Reset, STATUS_HELP};
+pub use flags::{
+    CHECK_HELP, COMPAT_HELP, Compat, INIT_HELP, MIGRATE_HELP, Migrate, Place, RESET_HELP, Reset, STATUS_HELP,
+};
 
 use forebay::{Config, DatabaseUrl};
 
@@ -22,6 +25,7 @@ pub enum Task<'a> {
     Check(&'a Place),
     Reset(&'a Reset),
     Compat(&'a Compat),
+    Migrate(&'a Migrate),
 }
 
 impl Task<'_> {
@@ -31,6 +35,7 @@ impl Task<'_> {
             Self::Init(place) | Self::Status(place) | Self::Check(place) => place.db.as_deref(),
             Self::Reset(flags) => flags.place.db.as_deref(),
             Self::Compat(flags) => flags.place.db.as_deref(),
+            Self::Migrate(flags) => flags.place.db.as_deref(),
         }
     }
 
@@ -47,6 +52,7 @@ impl Task<'_> {
             Self::Check(place) => check::run(place, config, &url),
             Self::Reset(flags) => reset::run(flags, config, &url),
             Self::Compat(flags) => compat::run(flags, config, &url),
+            Self::Migrate(flags) => migrate::run(flags, config, &url),
         }
     }
 }
