@@ -19,28 +19,39 @@ use crate::database_url::DatabaseUrl;
 use crate::error::Error;
 use crate::event::Event;
 
+mod buckets;
 mod columns;
 mod deployments;
+mod expression;
+mod field;
 mod filter;
 mod kept;
 mod open;
 mod page;
 mod password;
+mod sessions;
 mod state;
 mod table;
 mod users;
 
-pub use columns::{CaptureColumn, Column, EventColumn, Record};
+pub use buckets::Buckets;
+pub use columns::{CaptureColumn, Column, ColumnKind, EventColumn, Record};
 pub use deployments::{
     Change, Deployment, DeploymentFilter, DeploymentKind, DeploymentPlan, DeploymentState, Deployments, MAX_HISTORY,
     MAX_REASON, MAX_SERVICES, Swept, Transition,
 };
-pub use filter::Filter;
-pub use page::{Cursor, Direction, MAX_LIMIT, Page, Paging, Sort, Stored};
+pub use expression::{ExpressionError, MOST_BYTES, MOST_TERMS};
+pub use field::FieldPath;
+pub use filter::{Condition, Filter, Test};
+pub use page::{Cursor, Direction, MAX_LIMIT, MAX_OFFSET, Page, Paging, Sort, Stored};
 pub use password::{MAX_PASSWORD, MIN_PASSWORD, Password};
+pub use sessions::{MOST_SESSIONS, Session, SessionRows, Sessions};
 pub use state::{Entry, Key, MAX_KEY, MAX_VALUE, State, Swap};
-pub use table::{Bucket, Table, Tally};
+pub use table::{Bucket, Source, Summary, Table, Tally};
 pub use users::{MAX_NAME, NewUser, Role, Tokens, User, UserChange, Users};
+
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) use field::finds;
 
 use kept::Kept;
 
@@ -49,6 +60,7 @@ use kept::Kept;
 pub struct Repository {
     events: Arc<dyn Table<Event>>,
     captures: Arc<dyn Table<Capture>>,
+    sessions: Arc<dyn Sessions>,
     kept: Kept,
 }
 
@@ -96,6 +108,11 @@ impl Repository {
     /// The captures.
     pub fn captures(&self) -> &dyn Table<Capture> {
         &*self.captures
+    }
+
+    /// The sessions of both.
+    pub fn sessions(&self) -> &dyn Sessions {
+        &*self.sessions
     }
 }
 

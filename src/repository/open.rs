@@ -5,6 +5,10 @@ use crate::config::Config;
 use crate::database_url::DatabaseUrl;
 use crate::error::{Error, ErrorKind};
 
+/// How many questions about rows are asked at once; who comes then waits.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+const CONNECTIONS: usize = 4;
+
 pub(super) fn open(url: &DatabaseUrl, config: &Config) -> Result<Repository, Error> {
     let unsupported = |why: &str| Err(Error::new(ErrorKind::Unsupported, why));
     let _ = config;
@@ -45,9 +49,9 @@ fn of_sqlite(
     pipeline: std::sync::Weak<crate::backend::sqlite::Sqlite>,
 ) -> Result<Repository, Error> {
     use crate::backend::sqlite::{Reader, SqliteStore};
-    let reader = std::sync::Arc::new(Reader::open(path)?);
+    let tables = std::sync::Arc::new(crate::backend::sql::query::Tables::new(Reader::open(path, CONNECTIONS)?));
     let desk = crate::backend::sql::store::Desk::new(SqliteStore::open(path, pipeline)?);
-    Ok(Repository { events: reader.clone(), captures: reader, kept: kept(desk) })
+    Ok(Repository { events: tables.clone(), captures: tables.clone(), sessions: tables, kept: kept(desk) })
 }
 
 impl Repository {
