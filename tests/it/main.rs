@@ -5,6 +5,8 @@
 //! real files, `mysql` to real servers, `live` captures real packets, `tail` follows files that are rotated every way;
 //! `kept` is what every database must do beside rows, `decnet` what DECNET asks. `child` is what this binary does when a
 //! test starts it again as another process.
+//! real files, `mysql` to real servers, `live` captures real packets, `repository` asks both databases the same questions.
+//! `child` is what this binary does when a test starts it again as another process.
 
 mod conformance;
 mod harness;
@@ -24,6 +26,8 @@ mod decnet;
 mod kept;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod mysql;
+#[cfg(all(feature = "mysql", feature = "sqlite"))]
+mod repository;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(all(feature = "source", feature = "sqlite"))]

@@ -51,7 +51,7 @@ pub(super) async fn ensure(link: &mut Link, url: &MysqlUrl) -> Result<(), Fault>
 }
 
 /// Returns the version of the tables; `None` when there are none, 0 when making them was begun.
-async fn version(link: &mut Link) -> Result<Option<i64>, Fault> {
+pub(super) async fn version(link: &mut Link) -> Result<Option<i64>, Fault> {
     let is_there = "SELECT count(*) AS number FROM information_schema.tables \
                     WHERE table_schema = DATABASE() AND table_name = 'forebay_schema'";
     if link.number(is_there).await? == Some(0) {
