@@ -44,7 +44,7 @@ fn kept(desk: impl super::State + super::Deployments + super::Users + super::Tok
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 fn of(reader: impl crate::backend::sql::query::Database, kept: super::Kept) -> Repository {
     let tables = std::sync::Arc::new(crate::backend::sql::query::Tables::new(reader));
-    Repository { events: tables.clone(), captures: tables.clone(), sessions: tables, kept }
+    Repository { events: tables.clone(), captures: tables.clone(), sessions: tables.clone(), settled: tables, kept }
 }
 
 /// Opens a file that a pipeline of this process may be writing to.

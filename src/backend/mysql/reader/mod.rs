@@ -24,14 +24,17 @@ use crate::backend::sql::query::arms::{Arm, prune};
 use crate::backend::sql::query::record::{CaptureRow, CaptureSql, EventRow, EventSql, Fetch};
 use crate::backend::sql::query::statement::{Returning, Sql};
 use crate::backend::sql::query::{Database, Extent, Grouped, Keyed, Snapshot};
+use crate::chunk::RowKind;
 use crate::config::MysqlConfig;
 use crate::database_url::MysqlUrl;
 use crate::error::{Error, ErrorKind};
 use crate::repository::Filter;
 
 mod doubtful;
+mod settled;
 mod words;
 
+use settled::Gaps;
 use words::MysqlWords;
 
 /// Most statements that a link keeps prepared; one that has more is closed, since the server counts them for all.
@@ -50,6 +53,8 @@ pub(crate) struct Reader {
     patience: Duration,
     recycle: Duration,
     pre_ping: bool,
+    /// For each kind of rows.
+    gaps: Mutex<[Gaps; 2]>,
 }
 
 /// A link that waits, since when it is open, and the shapes of the statements that it keeps.
@@ -75,6 +80,7 @@ impl Reader {
             patience: config.statement_timeout,
             recycle: config.recycle,
             pre_ping: config.pre_ping,
+            gaps: Mutex::default(),
         };
         let version = reader.run(async |snapshot| schema::version(&mut snapshot.kept.link).await)?;
         let (known, name) = (schema::KNOWN, &url.database);
@@ -133,22 +139,19 @@ impl Database for Reader {
     const NAME: &'static str = "mysql";
 
     fn ask<T>(&self, work: impl FnOnce(&mut Visit) -> Result<T, Error>) -> Result<T, Error> {
-        let gone = || Error::new(ErrorKind::Unavailable, "the repository is being closed");
-        let runtime = self.runtime.as_ref().ok_or_else(gone)?;
-        // Not `Runtime::block_on`: that panics in a thread which belongs to another runtime, the host's.
-        let _inside = runtime.enter();
-        let failed = |fault| refused(&self.url, fault);
-        let (_place, kept) = pollster::block_on(self.take()).map_err(failed)?;
-        let mut visit = Visit { kept, url: self.url.clone() };
-        let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
-        pollster::block_on(visit.kept.link.batch(begin)).map_err(failed)?;
-        let answer = work(&mut visit);
-        // A link that is not given back is dirty, and so closed.
-        if pollster::block_on(visit.kept.link.batch("COMMIT")).is_ok() && visit.kept.shapes.len() <= MOST_STATEMENTS {
-            visit.kept.link.end_work();
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(visit.kept);
+        self.visit("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", work)
+    }
+
+    fn settled(&self, kind: RowKind, after: i64) -> Result<i64, Error> {
+        let begin = "SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; START TRANSACTION READ ONLY";
+        let uncommitted = self.visit(begin, |visit| visit.ids(kind, after))?;
+        if uncommitted.is_empty() {
+            return Ok(after);
         }
-        answer
+        let committed = self.ask(|visit| visit.ids(kind, after))?;
+        let (mut gaps, now) = (self.gaps.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        let is_old = |first| gaps[kind.index()].is_old(first, now);
+        Ok(settled::settled(after, &uncommitted, &committed, is_old))
     }
 
     fn arms<R: Fetch>(visit: &mut Visit, filter: &Filter<R::Column>) -> Result<Vec<Arm>, Error> {
@@ -157,6 +160,27 @@ impl Database for Reader {
             arm.known = doubtful::known::<R>(visit, arm, filter)?;
         }
         Ok(arms)
+    }
+}
+
+impl Reader {
+    /// Does work over a link, in a transaction that is begun in these words.
+    fn visit<T>(&self, begin: &str, work: impl FnOnce(&mut Visit) -> Result<T, Error>) -> Result<T, Error> {
+        let gone = || Error::new(ErrorKind::Unavailable, "the repository is being closed");
+        let runtime = self.runtime.as_ref().ok_or_else(gone)?;
+        // Not `Runtime::block_on`: that panics in a thread which belongs to another runtime, the host's.
+        let _inside = runtime.enter();
+        let failed = |fault| refused(&self.url, fault);
+        let (_place, kept) = pollster::block_on(self.take()).map_err(failed)?;
+        let mut visit = Visit { kept, url: self.url.clone() };
+        pollster::block_on(visit.kept.link.batch(begin)).map_err(failed)?;
+        let answer = work(&mut visit);
+        // A link that is not given back is dirty, and so closed.
+        if pollster::block_on(visit.kept.link.batch("COMMIT")).is_ok() && visit.kept.shapes.len() <= MOST_STATEMENTS {
+            visit.kept.link.end_work();
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(visit.kept);
+        }
+        answer
     }
 }
 

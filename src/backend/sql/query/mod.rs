@@ -28,8 +28,8 @@ use crate::chunk::RowKind;
 use crate::error::Error;
 use crate::event::Event;
 use crate::repository::{
-    Bucket, Buckets, EventColumn, FieldPath, Filter, Page, Paging, Session, SessionRows, Sessions, Source, Summary,
-    Table, Tally,
+    Bucket, Buckets, EventColumn, FieldPath, Filter, Page, Paging, Session, SessionRows, Sessions, Settled, Source,
+    Summary, Table, Tally,
 };
 use crate::telemetry;
 use crate::timestamp::Timestamp;
@@ -100,6 +100,9 @@ pub(crate) trait Database: Send + Sync + 'static {
     /// Lets `work` ask about one moment.
     fn ask<T>(&self, work: impl FnOnce(&mut Self::Snapshot) -> Result<T, Error>) -> Result<T, Error>;
 
+    /// Returns up to which id rows of a kind are all there: see [`Settled`].
+    fn settled(&self, kind: RowKind, after: i64) -> Result<i64, Error>;
+
     /// Returns the arms of a kind's rows that may hold rows which `filter` leaves.
     fn arms<R: Fetch>(snapshot: &mut Self::Snapshot, filter: &Filter<R::Column>) -> Result<Vec<Arm>, Error>;
 }
@@ -112,17 +115,26 @@ impl<D: Database> Tables<D> {
         Self(database)
     }
 
-    /// The one way to every answer.
     fn answer<T>(
         &self,
         op: &'static str,
         kind: RowKind,
         work: impl FnOnce(&mut D::Snapshot) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        self.measured(op, kind, || self.0.ask(work))
+    }
+
+    /// The one way to every answer.
+    fn measured<T>(
+        &self,
+        op: &'static str,
+        kind: RowKind,
+        work: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let span = tracing::debug_span!("query", op, table = kind.table(), backend = D::NAME);
         let _inside = span.enter();
         let began = Instant::now();
-        let answer = self.0.ask(work);
+        let answer = work();
         let elapsed = began.elapsed();
         telemetry::query(op, D::NAME, elapsed, answer.is_ok());
         match &answer {
@@ -176,6 +188,12 @@ where
         limit: usize,
     ) -> Result<SessionRows, Error> {
         self.answer("session", RowKind::Event, |snapshot| sessions::rows::<D>(snapshot, sensor, name, between, limit))
+    }
+}
+
+impl<D: Database> Settled for Tables<D> {
+    fn settled(&self, kind: RowKind, after: i64) -> Result<i64, Error> {
+        self.measured("settled", kind, || self.0.settled(kind, after))
     }
 }
 

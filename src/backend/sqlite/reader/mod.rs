@@ -139,6 +139,22 @@ impl Database for Reader {
         Ok(answer)
     }
 
+    /// There is one writer, and it commits in the order of ids.
+    fn settled(&self, kind: RowKind, after: i64) -> Result<i64, Error> {
+        self.ask(|connection| {
+            let mut arms = arms(connection, kind).map_err(|error| connection.failed(error))?;
+            arms.retain(|arm| arm.ids.1 > after);
+            arms.sort_by_key(|arm| std::cmp::Reverse(arm.ids.0));
+            for arm in arms {
+                let sql = Sql::default().own("SELECT 0, NULL, max(id) FROM ").own(arm.table);
+                if let Some((_, _, Some(newest))) = connection.extents(sql)?.first() {
+                    return Ok(after.max(*newest));
+                }
+            }
+            Ok(after)
+        })
+    }
+
     fn arms<R: Fetch>(connection: &mut Connection, filter: &Filter<R::Column>) -> Result<Vec<Arm>, Error> {
         let arms = arms(connection, R::KIND).map_err(|error| connection.failed(error))?;
         Ok(prune(arms, filter))
