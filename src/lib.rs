@@ -30,7 +30,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`pipeline`] | **start reading here**: producers, queues, batcher, writer, status |
-//! | [`repository`] | reading: pages, counts, histograms |
+//! | [`repository`] | reading: pages, filters with a text form, counts, histograms, sessions, new rows as they come |
 //! | [`backend`] | the trait that a database stands behind, and the databases |
 //! | [`config`] | every setting, with default and bounds |
 //! | [`maintenance`] | work on a database by hand: pruning |
