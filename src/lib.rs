@@ -30,7 +30,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`pipeline`] | **start reading here**: producers, queues, batcher, writer, status |
-//! | [`repository`] | reading: pages, counts, histograms |
+//! | [`repository`] | reading: pages, filters with a text form, counts, histograms, sessions, new rows as they come |
 //! | [`backend`] | the trait that a database stands behind, and the databases |
 //! | [`config`] | every setting, with default and bounds |
 //! | [`maintenance`] | work on a database by hand: pruning |
@@ -51,6 +51,7 @@ mod batch;
 mod budget;
 mod capture;
 mod chunk;
+mod commits;
 pub mod config;
 pub mod database_url;
 mod error;
@@ -72,6 +73,7 @@ mod timestamp;
 pub use batch::{Batch, Entry, RowRef};
 pub use capture::{Capture, CaptureBuilder};
 pub use chunk::{Row, RowKind, RowType};
+pub use commits::Commits;
 pub use config::Config;
 pub use database_url::DatabaseUrl;
 pub use error::{Error, ErrorKind};

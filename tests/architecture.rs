@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     // An event may carry a capture that was derived from it.
     &["event", "capture", "config", "database_url"],
     // Rows on their way: they know each other, and nothing above them.
-    &["reject", "receipt", "budget", "chunk", "batch"],
+    &["reject", "receipt", "budget", "chunk", "batch", "commits"],
     &["telemetry"],
     // A repository is made of a backend, and a backend answers a repository's questions; see the test below.
     // `maintenance` says what pruning reports, a backend does it, and only `maintenance` names backends for it.

@@ -154,7 +154,7 @@ impl Tools {
             Question::AddressesOfDay(from, end) => tally(EventColumn::SrcIp, *from, *end, 10),
             Question::HoursOfDay(from, end) => {
                 let hour = Duration::from_nanos(HOUR as u64);
-                let buckets = events.histogram(&between(*from, *end), hour).expect("an answer");
+                let buckets = events.histogram(&between(*from, *end), &hour.into()).expect("an answer");
                 buckets.iter().map(|bucket| (bucket.from.as_nanos().to_string(), bucket.rows as i64)).collect()
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! `sqlite:relative.db`, `sqlite:///absolute.db`, `mysql://user:password@host:3306/name`, `memory:`. A driver suffix
 //! (`sqlite+aiosqlite:`, `mysql+asyncmy:`) is accepted and ignored, since deployments that we replace write it. `mysql`
-//! reads servers, `parts` makes a URL of a database that is named in parts, `percent` knows the escapes, `secret` keeps a
+//! reads servers, `parts` makes a URL of a database that is named in parts, `environment` finds its name, `percent` knows the escapes, `secret` keeps a
 //! password out of every text. Errors name the scheme and the fault, never the text that was read: wherever a URL is
 //! misspelt, a piece of the password may stand.
 
@@ -11,11 +11,13 @@ use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind};
 
+mod environment;
 mod mysql;
 mod parts;
 mod percent;
 mod secret;
 
+pub use environment::named_by;
 pub use mysql::{Host, MysqlUrl, Tls, TlsMode};
 pub use parts::DatabaseParts;
 pub use secret::Secret;

@@ -16,6 +16,7 @@ use crossbeam_utils::CachePadded;
 use super::status::{Counts, LaneState, LaneStatus};
 use crate::batch::Batch;
 use crate::chunk::RowKind;
+use crate::commits::Commits;
 use crate::telemetry::{BufferGauges, LaneGauge, LaneMetrics};
 
 #[derive(Debug, Default)]
@@ -54,16 +55,17 @@ pub(crate) struct Lane {
     opened: Instant,
     tallies: [Tally; 2],
     derived: AtomicU64,
+    commits: Commits,
     health: Mutex<Health>,
 }
 
 impl Lane {
     /// Counts for a backend that takes `slots` writes at once, from a buffer of `max_rows` rows of each kind.
-    pub(crate) fn new(name: &'static str, slots: usize, max_rows: [usize; 2], now: Instant) -> Self {
+    pub(crate) fn new(name: &'static str, slots: usize, max_rows: [usize; 2], now: Instant, commits: Commits) -> Self {
         let (metrics, tallies, health) = (LaneMetrics::new(name), Default::default(), Mutex::default());
         metrics.bounds(slots, max_rows);
         metrics.state(LaneGauge::Running);
-        Self { name, metrics, slots, opened: now, tallies, derived: AtomicU64::new(0), health }
+        Self { name, metrics, slots, opened: now, tallies, derived: AtomicU64::new(0), commits, health }
     }
 
     /// The writer is at work, and of the rows it has seen the oldest unsettled one was accepted at `oldest`.
@@ -127,6 +129,7 @@ impl Lane {
         self.derived.fetch_add(batch.derived_count() as u64, Ordering::Relaxed);
         let wall = SystemTime::now();
         let unix = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.commits.note();
         self.metrics.committed(batch, write_time, now.saturating_duration_since(batch.oldest()), unix);
         let rejects = batch.rejects_by_reason();
         for (reason, kind, rows) in &rejects {

@@ -24,6 +24,7 @@ use crate::backend::Backend;
 use crate::batch::EPHEMERAL;
 use crate::capture::Capture;
 use crate::chunk::{RowKind, RowType};
+use crate::commits::Commits;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::ranges::Ranges;
@@ -70,6 +71,7 @@ pub struct Pipeline {
     backends: Arc<[Weak<dyn Backend>]>,
     /// Of the first database that was named; `None` when all backends are the host's own.
     repository: Option<OpenRepository>,
+    commits: Commits,
 }
 
 impl Pipeline {
@@ -161,6 +163,11 @@ impl Pipeline {
             }
         }
         receipt
+    }
+
+    /// Returns what tells readers in this process of commits: see [`Tail::woken_by`](crate::repository::Tail::woken_by).
+    pub fn commits(&self) -> Commits {
+        self.commits.clone()
     }
 
     /// Tells how the pipeline is, without waiting for anything.

@@ -9,6 +9,7 @@ use super::{Pipeline, writer};
 use crate::backend::Backend;
 use crate::backend::memory::Memory;
 use crate::batch::EPHEMERAL;
+use crate::commits::Commits;
 use crate::config::Config;
 use crate::database_url::DatabaseUrl;
 use crate::error::{Error, ErrorKind};
@@ -83,8 +84,9 @@ impl PipelineBuilder {
         let ephemeral = format!("{EPHEMERAL}{}/", pipeline_id()?);
         let Config { batch, buffer, retry, .. } = self.config;
         let (max_rows, now) = ([buffer.events.max_rows, buffer.captures.max_rows], clock.now());
+        let commits = Commits::default();
         let lane = |backend: &Arc<dyn Backend>| {
-            Arc::new(Lane::new(backend.name(), backend.max_in_flight().get(), max_rows, now))
+            Arc::new(Lane::new(backend.name(), backend.max_in_flight().get(), max_rows, now, commits.clone()))
         };
         let lanes: Vec<_> = backends.iter().map(lane).collect();
         let (intake, queues) = Intake::new(lanes.clone(), clock, batch.clone(), &buffer, ephemeral.clone());
@@ -99,7 +101,7 @@ impl PipelineBuilder {
                 writer.map_err(|error| Error::new(ErrorKind::System, "start the writer's threads").because(error))?,
             );
         }
-        Ok(Pipeline { intake, lanes: lanes.into(), writers, backends: weak, repository })
+        Ok(Pipeline { intake, lanes: lanes.into(), writers, backends: weak, repository, commits })
     }
 }
 

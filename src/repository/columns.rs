@@ -23,92 +23,112 @@ impl Record for Capture {
     type Column = CaptureColumn;
 }
 
-/// A text column.
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// Text, compared byte for byte.
+    Text,
+    /// An IP address as canonical text (RFC 5952).
+    Address,
+    /// A number, 0 or greater.
+    Number,
+}
+
+/// A column.
 pub trait Column: Copy + Debug + Eq + Hash + Send + Sync + 'static {
     /// Every column of the kind.
     const ALL: &'static [Self];
+    /// The columns of prose, in which free text is searched.
+    const PROSE: &'static [&'static str];
 
     /// Returns the column's name in every database.
     fn name(self) -> &'static str;
 
-    /// Returns whether its texts are IP addresses.
-    fn is_address(self) -> bool;
+    /// Returns what it holds.
+    fn kind(self) -> ColumnKind;
 }
 
-/// The text columns of events that hold words, not prose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum EventColumn {
+/// Makes an enum of columns with their names and kinds: what is written once cannot differ.
+macro_rules! columns {
+    ($(#[$outer:meta])* $name:ident, $prose:expr, $($(#[$inner:meta])* $column:ident $text:literal $kind:ident,)*) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$inner])* $column,)*
+        }
+
+        impl Column for $name {
+            const ALL: &'static [Self] = &[$(Self::$column),*];
+            const PROSE: &'static [&'static str] = &$prose;
+
+            fn name(self) -> &'static str {
+                match self {
+                    $(Self::$column => $text,)*
+                }
+            }
+
+            fn kind(self) -> ColumnKind {
+                match self {
+                    $(Self::$column => ColumnKind::$kind,)*
+                }
+            }
+        }
+    };
+}
+
+columns! {
+    /// The columns of events. Free text is searched in `msg` and `raw`.
+    EventColumn, ["msg", "raw"],
     /// Which sensor saw it.
-    Sensor,
+    Sensor "sensor" Text,
     /// Which service it happened on.
-    Service,
+    Service "service" Text,
     /// What kind of event it is.
-    EventType,
+    EventType "event_type" Text,
     /// Source address.
-    SrcIp,
+    SrcIp "src_ip" Address,
+    /// Source port.
+    SrcPort "src_port" Number,
     /// Destination address.
-    DstIp,
+    DstIp "dst_ip" Address,
+    /// Destination port.
+    DstPort "dst_port" Number,
     /// Transport protocol.
-    Proto,
+    Proto "proto" Text,
     /// The sensor's name of the session.
-    Session,
+    Session "session" Text,
+    /// Text for people.
+    Msg "msg" Text,
+    /// The original line.
+    Raw "raw" Text,
+    /// Trace id of the producer's trace.
+    TraceId "trace_id" Text,
+    /// Span id in that trace.
+    SpanId "span_id" Text,
 }
 
-impl Column for EventColumn {
-    const ALL: &'static [Self] =
-        &[Self::Sensor, Self::Service, Self::EventType, Self::SrcIp, Self::DstIp, Self::Proto, Self::Session];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Sensor => "sensor",
-            Self::Service => "service",
-            Self::EventType => "event_type",
-            Self::SrcIp => "src_ip",
-            Self::DstIp => "dst_ip",
-            Self::Proto => "proto",
-            Self::Session => "session",
-        }
-    }
-
-    fn is_address(self) -> bool {
-        matches!(self, Self::SrcIp | Self::DstIp)
-    }
-}
-
-/// The text columns of captures that hold words, not prose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CaptureColumn {
+columns! {
+    /// The columns of captures. Free text is searched in `fields`.
+    CaptureColumn, ["fields"],
     /// Which sensor caught it.
-    Sensor,
+    Sensor "sensor" Text,
     /// What it is: `packet`, `credential` ...
-    Kind,
+    Kind "kind" Text,
     /// The sensor's name of the session.
-    Session,
+    Session "session" Text,
     /// Source address.
-    SrcIp,
+    SrcIp "src_ip" Address,
+    /// Source port.
+    SrcPort "src_port" Number,
     /// Destination address.
-    DstIp,
+    DstIp "dst_ip" Address,
+    /// Destination port.
+    DstPort "dst_port" Number,
     /// Protocol.
-    Proto,
-}
-
-impl Column for CaptureColumn {
-    const ALL: &'static [Self] = &[Self::Sensor, Self::Kind, Self::Session, Self::SrcIp, Self::DstIp, Self::Proto];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Sensor => "sensor",
-            Self::Kind => "kind",
-            Self::Session => "session",
-            Self::SrcIp => "src_ip",
-            Self::DstIp => "dst_ip",
-            Self::Proto => "proto",
-        }
-    }
-
-    fn is_address(self) -> bool {
-        matches!(self, Self::SrcIp | Self::DstIp)
-    }
+    Proto "proto" Text,
+    /// Link type of a packet.
+    LinkType "link_type" Number,
+    /// Bytes on the wire.
+    Length "length" Number,
 }

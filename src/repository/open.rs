@@ -5,6 +5,10 @@ use crate::config::Config;
 use crate::database_url::DatabaseUrl;
 use crate::error::{Error, ErrorKind};
 
+/// How many questions about rows are asked at once; who comes then waits.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+const CONNECTIONS: usize = 4;
+
 pub(super) fn open(url: &DatabaseUrl, config: &Config) -> Result<Repository, Error> {
     let unsupported = |why: &str| Err(Error::new(ErrorKind::Unsupported, why));
     let _ = config;
@@ -12,10 +16,9 @@ pub(super) fn open(url: &DatabaseUrl, config: &Config) -> Result<Repository, Err
         DatabaseUrl::Memory => unsupported("`memory:` keeps nothing that could be read; name a file, `sqlite:PATH`"),
         #[cfg(feature = "mysql")]
         DatabaseUrl::Mysql(url) => {
-            use crate::backend::mysql::MysqlStore;
+            use crate::backend::mysql::{MysqlStore, Reader};
             let desk = crate::backend::sql::store::Desk::new(MysqlStore::new((**url).clone(), &config.mysql));
-            let unread = std::sync::Arc::new(unread::Unread);
-            Ok(Repository { events: unread.clone(), captures: unread, kept: kept(desk) })
+            Ok(of(Reader::new(url, &config.mysql, CONNECTIONS)?, kept(desk)))
         }
         #[cfg(not(feature = "mysql"))]
         DatabaseUrl::Mysql(_) => unsupported("this build has no MySQL; build it with the feature `mysql`"),
@@ -38,6 +41,12 @@ fn kept(desk: impl super::State + super::Deployments + super::Users + super::Tok
     }
 }
 
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+fn of(reader: impl crate::backend::sql::query::Database, kept: super::Kept) -> Repository {
+    let tables = std::sync::Arc::new(crate::backend::sql::query::Tables::new(reader));
+    Repository { events: tables.clone(), captures: tables.clone(), sessions: tables.clone(), settled: tables, kept }
+}
+
 /// Opens a file that a pipeline of this process may be writing to.
 #[cfg(feature = "sqlite")]
 fn of_sqlite(
@@ -45,9 +54,9 @@ fn of_sqlite(
     pipeline: std::sync::Weak<crate::backend::sqlite::Sqlite>,
 ) -> Result<Repository, Error> {
     use crate::backend::sqlite::{Reader, SqliteStore};
-    let reader = std::sync::Arc::new(Reader::open(path)?);
+    let reader = Reader::open(path, CONNECTIONS)?;
     let desk = crate::backend::sql::store::Desk::new(SqliteStore::open(path, pipeline)?);
-    Ok(Repository { events: reader.clone(), captures: reader, kept: kept(desk) })
+    Ok(of(reader, kept(desk)))
 }
 
 impl Repository {
@@ -63,38 +72,5 @@ impl Repository {
         pipeline: std::sync::Weak<crate::backend::sqlite::Sqlite>,
     ) -> Result<Self, Error> {
         of_sqlite(path, pipeline)
-    }
-}
-
-/// In place of a reader of MySQL's rows.
-#[cfg(feature = "mysql")]
-mod unread {
-    use std::time::Duration;
-
-    use crate::error::{Error, ErrorKind};
-    use crate::repository::{Bucket, Filter, Page, Paging, Record, Table, Tally};
-
-    pub(super) struct Unread;
-
-    fn unsupported<T>() -> Result<T, Error> {
-        Err(Error::new(ErrorKind::Unsupported, "reading rows of MySQL databases through a repository is not built yet"))
-    }
-
-    impl<R: Record> Table<R> for Unread {
-        fn page(&self, _: &Filter<R::Column>, _: &Paging) -> Result<Page<R>, Error> {
-            unsupported()
-        }
-
-        fn count(&self, _: &Filter<R::Column>) -> Result<u64, Error> {
-            unsupported()
-        }
-
-        fn count_by(&self, _: R::Column, _: &Filter<R::Column>, _: usize) -> Result<Vec<Tally>, Error> {
-            unsupported()
-        }
-
-        fn histogram(&self, _: &Filter<R::Column>, _: Duration) -> Result<Vec<Bucket>, Error> {
-            unsupported()
-        }
     }
 }

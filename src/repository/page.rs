@@ -1,15 +1,18 @@
 //! One page of rows, and where the next one begins.
 //!
-//! Pages go by key, not by offset: the next one begins behind the last row of this one, so that it costs the same at
-//! any depth, and rows that come in meanwhile shift nothing.
+//! Pages go by key: the next one begins behind the last row of this one, so that it costs the same at any depth, and rows
+//! that come in meanwhile shift nothing. An offset is there too, for those who cannot do without.
 
 /// Most rows of a page.
 pub const MAX_LIMIT: usize = 10_000;
+/// Most rows that are passed over.
+pub const MAX_OFFSET: usize = 1_000_000;
 
 /// A row as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored<R> {
-    /// Its id: unique for its kind, and greater than that of every row committed before.
+    /// Its id: unique for its kind. In SQLite greater than that of every row committed before; a server gives it when the
+    /// row is inserted, so that of two writers the one with the lower ids may commit later.
     pub id: i64,
     /// The row.
     pub row: R,
@@ -53,12 +56,15 @@ pub struct Paging {
     pub limit: usize,
     /// Behind which row the page begins; `None` for the first page.
     pub after: Option<Cursor>,
+    /// How many rows are passed over from there, at most [`MAX_OFFSET`]. Costs the more the greater it is, and shows a row
+    /// twice or never when others come in meanwhile: for those who must jump to page 17.
+    pub offset: usize,
 }
 
 impl Paging {
     /// Asks for the `limit` rows with the latest times, latest first.
     pub fn newest(limit: usize) -> Self {
-        Self { sort: Sort::Time, direction: Direction::NewestFirst, limit, after: None }
+        Self { sort: Sort::Time, direction: Direction::NewestFirst, limit, after: None, offset: 0 }
     }
 
     /// Asks for the same from another end, or in another order.
@@ -66,9 +72,14 @@ impl Paging {
         Self { sort, direction, ..self }
     }
 
-    /// Asks for the rows behind `cursor`.
+    /// Asks for the rows behind `cursor`, at once.
     pub fn after(self, cursor: Cursor) -> Self {
-        Self { after: Some(cursor), ..self }
+        Self { after: Some(cursor), offset: 0, ..self }
+    }
+
+    /// Asks for the rows behind `offset` others.
+    pub fn skip(self, offset: usize) -> Self {
+        Self { offset, ..self }
     }
 }
 

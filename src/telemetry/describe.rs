@@ -30,6 +30,7 @@ fn counters() {
         ("forebay_rejected_rows_total", "Rows set aside in ingest_rejects, by reason"),
         ("forebay_failed_rows_total", "Rows whose receipt resolved as failed"),
         ("forebay_discarded_rows_total", "Rows not taken because a queue was full, by reason"),
+        ("forebay_query_errors_total", "Calls of a repository that failed, by op and backend"),
         ("forebay_retries_total", "Attempts to write a batch that were tried again, by reason"),
         (
             "forebay_errors_total",
@@ -106,6 +107,7 @@ fn histograms() {
         ("forebay_sqlite_checkpoint_seconds", "Time of moving the log into the file once"),
         ("forebay_sqlite_busy_wait_seconds", "Time that a batch waited for another program's lock, if it waited"),
         ("forebay_mysql_pool_wait_seconds", "Time that work waited for a connection of the pool"),
+        ("forebay_query_seconds", "Time of a repository's call, by op and backend; with the wait for a connection"),
         ("forebay_sqlite_step_seconds", "Time of one step of work on segments, by step"),
     ] {
         describe_histogram!(name, Unit::Seconds, help);

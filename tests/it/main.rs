@@ -3,8 +3,8 @@
 //! `harness` has the faults and the paused clock, `conformance` is what every backend must do alone, `model` plays
 //! random programs against a pipeline, `promises` has one test for each promise, `sqlite` and `crash` do real harm to
 //! real files, `mysql` to real servers, `wire` captures real packets, `tail` follows files that are rotated every way,
-//! `socket` is who sends to us; `kept` is what every database must do beside rows, `decnet` what DECNET asks. `child` is
-//! what this binary does when a test starts it again as another process.
+//! `socket` is who sends to us; `repository` asks every database the same questions, `kept` is what it must do beside rows,
+//! `decnet` what DECNET asks. `child` is what this binary does when a test starts it again as another process.
 
 mod conformance;
 mod harness;
@@ -22,12 +22,12 @@ mod crash;
 mod decnet;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod kept;
-#[cfg(all(feature = "source", feature = "sqlite", target_os = "linux"))]
-mod live;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod mysql;
 #[cfg(all(feature = "source", feature = "sqlite"))]
 mod socket;
+#[cfg(all(feature = "mysql", feature = "sqlite"))]
+mod repository;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(all(feature = "source", feature = "sqlite"))]

@@ -92,9 +92,21 @@ impl Servers {
     /// # Errors
     /// Of several servers the error that tells most: one that answered and refused goes before one that is away.
     pub(super) async fn connect(&self) -> Result<Link, Fault> {
+        self.connect_for(Purpose::Write).await
+    }
+
+    /// Connects to the first server that takes us, be it read-only, with a session that cannot write.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub(super) async fn connect_to_read(&self) -> Result<Link, Fault> {
+        self.connect_for(Purpose::Read).await
+    }
+
+    async fn connect_for(&self, purpose: Purpose) -> Result<Link, Fault> {
         let mut told: Option<Fault> = None;
         for place in 0..self.url.hosts.len().max(1) {
-            let fault = match self.connect_to(place).await {
+            let fault = match self.connect_to(place, purpose).await {
                 Ok(link) => return Ok(link),
                 Err(fault) => fault.at(self.place(place)),
             };
@@ -122,8 +134,8 @@ impl Servers {
         Err(told.unwrap_or_else(|| Fault::of_connection("no server is named")))
     }
 
-    async fn connect_to(&self, place: usize) -> Result<Link, Fault> {
-        self.set_up(self.reach(place).await?).await
+    async fn connect_to(&self, place: usize, purpose: Purpose) -> Result<Link, Fault> {
+        self.set_up(self.reach(place).await?, purpose).await
     }
 
     async fn reach(&self, place: usize) -> Result<Conn, Fault> {
@@ -171,7 +183,7 @@ impl Servers {
     }
 
     /// Makes the session strict, and finds out what the server allows.
-    async fn set_up(&self, connection: Conn) -> Result<Link, Fault> {
+    async fn set_up(&self, connection: Conn, purpose: Purpose) -> Result<Link, Fault> {
         let limit = self.limits.connect;
         let work = async {
             let connection = AsyncMysqlConnection::try_from(connection).await;
@@ -185,12 +197,15 @@ impl Servers {
                 most_at_once: 0,
             };
             link.batch(&self.session()).await?;
+            if purpose == Purpose::Read {
+                link.batch(&self.reading()).await?;
+            }
             let greeting = "SELECT CAST(@@version AS CHAR) AS version, CAST(@@max_allowed_packet AS SIGNED) AS packet, \
                             CAST(@@global.read_only AS CHAR) AS read_only";
             let greeting: Vec<Greeting> = link.load(diesel::sql_query(greeting)).await?;
             let greeting = greeting.first().ok_or_else(|| Fault::of_connection("the server says nothing of itself"))?;
             check_version(&greeting.version)?;
-            if !matches!(greeting.read_only.as_str(), "0" | "OFF") {
+            if purpose == Purpose::Write && !matches!(greeting.read_only.as_str(), "0" | "OFF") {
                 return Err(Fault::of_server(1290, "the server is read-only"));
             }
             // A node that has fallen out of its cluster has answered so far, and would refuse all work.
@@ -219,6 +234,23 @@ impl Servers {
             idle - 30
         )
     }
+
+    /// What a session of readers has beside: it sees one moment in each transaction, and writes nothing, whatever is asked of
+    /// it. (What stands in `/*!50708` is read by MySQL only; MariaDB has its limit already.)
+    fn reading(&self) -> String {
+        let run = self.limits.statement.as_millis().max(100);
+        format!(
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET SESSION TRANSACTION READ ONLY; \
+             /*!50708 SET SESSION max_execution_time={run} */"
+        )
+    }
+}
+
+/// What a link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Write,
+    Read,
 }
 
 /// Refuses a server that lacks what our tables and statements need: MariaDB 10.3, MySQL 5.7 (long index keys, strict

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use forebay::database_url::DatabaseParts;
+use forebay::database_url::named_by;
 
 use crate::settings::Settings;
 
@@ -34,7 +34,7 @@ pub fn apply(settings: &mut Settings, environment: impl Fn(&str) -> Option<Strin
         settings.batch.max_wait = Duration::from_millis(number("FOREBAY_BATCH_MAX_WAIT_MS", &wait, "milliseconds")?);
     }
     settings.sensor = environment("FOREBAY_SENSOR").or(settings.sensor.take());
-    let url = environment("FOREBAY_DB_URL").map_or_else(|| url_of_parts(&environment), |url| Ok(Some(url)))?;
+    let url = named_by(&environment).map_err(|error| error.to_string())?;
     settings.database.url = url.or(settings.database.url.take());
     for (name, database) in &mut settings.databases {
         database.url = environment(&variable_of(name)).or(database.url.take());
@@ -63,21 +63,6 @@ fn variable_of(name: &str) -> String {
 
 fn number<T: std::str::FromStr>(variable: &str, text: &str, unit: &str) -> Result<T, String> {
     text.trim().parse().map_err(|_| format!("{variable} is no number of {unit}"))
-}
-
-/// The database as deployments name it in parts; `FOREBAY_DB_URL` goes before this.
-fn url_of_parts(environment: &impl Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
-    let Some(kind) = environment("FOREBAY_DB_TYPE") else { return Ok(None) };
-    let port = environment("FOREBAY_DB_PORT").map(|port| number("FOREBAY_DB_PORT", &port, "a port")).transpose()?;
-    let parts = DatabaseParts {
-        kind,
-        host: environment("FOREBAY_DB_HOST"),
-        port,
-        name: environment("FOREBAY_DB_NAME"),
-        user: environment("FOREBAY_DB_USER"),
-        password: environment("FOREBAY_DB_PASSWORD").map(Into::into),
-    };
-    parts.url().map(Some).map_err(|error| format!("FOREBAY_DB_TYPE: {error}"))
 }
 
 #[cfg(test)]

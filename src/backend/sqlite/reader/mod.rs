@@ -1,40 +1,36 @@
-//! Answers a repository's questions from a SQLite file, segment by segment.
+//! Answers a repository's questions from a SQLite file, segment by segment; the questions are in `sql/query`.
 //!
 //! The views `events` and `captures` are for people and their tools. Here each query reads the catalogue, leaves out the
 //! segments that its ranges cannot touch, asks each of the others by a statement of its own and puts the answers
 //! together: SQLite pushes no aggregate into the arms of a view, and prepares all of its arms for a page that one would
 //! fill. Everything is read in one transaction, so an answer is of one moment, whatever is being merged or dropped
-//! meanwhile. `arms` decides where to look, `page` and `tally` do it, `record` makes rows, `sql` keeps values bound.
+//! meanwhile.
 //!
-//! Connections are read-only and never wait for the writer. A few are kept, with their prepared statements.
+//! Connections are read-only and never wait for the writer. There are so many at most, kept with their prepared
+//! statements; who comes when all are in use waits for one.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use diesel::connection::{CacheSize, Connection as _, SimpleConnection};
 use diesel::prelude::*;
 use diesel::result::QueryResult;
-use diesel::sql_types::{BigInt, Nullable};
+use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::open::{Access, SCHEMA_VERSION, check_owner, connect, pragma_number, unusable};
+use crate::backend::sql::query::arms::{Arm, prune};
+use crate::backend::sql::query::record::{CaptureRow, CaptureSql, EventRow, EventSql, Fetch};
+use crate::backend::sql::query::statement::{Returning, Sql};
+use crate::backend::sql::query::{Database, Extent, Grouped, Keyed, Snapshot};
 use crate::chunk::RowKind;
 use crate::error::{Error, ErrorKind};
-use crate::repository::{Bucket, Filter, Page, Paging, Table, Tally};
+use crate::repository::Filter;
 
-mod arms;
-mod page;
-mod record;
-mod sql;
-mod tally;
+mod functions;
 
-use arms::Arm;
-use record::Fetch;
-use sql::Sql;
+use functions::SqliteWords;
 
-/// Most connections that wait for the next query.
-const MOST_IDLE: usize = 4;
 /// Most statements that a connection keeps prepared: a few KiB each, and one for each segment and shape of a question.
 const MOST_STATEMENTS: usize = 2048;
 /// Page cache of a connection, in KiB.
@@ -43,77 +39,147 @@ const CACHE_KIB: u32 = 32 << 10;
 /// A SQLite file, open for reading.
 pub(crate) struct Reader {
     path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    desks: Mutex<Desks>,
+    is_free: Condvar,
+}
+
+/// Connections that nobody uses, and how many more there may be.
+struct Desks {
+    idle: Vec<Connection>,
+    more: usize,
 }
 
 /// A connection, with the shapes of the statements that it keeps.
-struct Connection {
+pub(crate) struct Connection {
+    path: PathBuf,
     sqlite: SqliteConnection,
     shapes: HashSet<u64>,
 }
 
 impl Reader {
-    /// Opens the file at `path`, which a writer of this version must have made or brought up to date.
+    /// Opens the file at `path`, which a writer of this version must have made or brought up to date, for that many
+    /// queries at a time.
     ///
     /// # Errors
     /// One kind for each thing that can stand in the way: see [`ErrorKind`].
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path, connections: usize) -> Result<Self, Error> {
         let system = |error| {
             let why = format!("find {}; a database is made by the first program that writes to it", path.display());
             Error::new(ErrorKind::System, why).because(error)
         };
         let path = path.canonicalize().map_err(system)?;
-        let reader = Self { path, idle: Mutex::default() };
-        let mut connection = reader.connect()?;
-        check_owner(&mut connection.sqlite, &reader.path)?;
+        let mut connection = Connection::open(&path)?;
+        check_owner(&mut connection.sqlite, &path)?;
         let version = pragma_number(&mut connection.sqlite, "user_version");
-        let version = version.map_err(|error| unusable(&reader.path, error))?;
+        let version = version.map_err(|error| unusable(&path, error))?;
         if version < SCHEMA_VERSION {
-            let why =
-                format!("{} has schema version {version}, this forebay reads {SCHEMA_VERSION}", reader.path.display());
+            let why = format!("{} has schema version {version}, this forebay reads {SCHEMA_VERSION}", path.display());
             let advice = "write to it once with this forebay, which brings it up to date";
             return Err(Error::new(ErrorKind::OlderSchema, format!("{why}; {advice}")));
         }
-        reader.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        Ok(reader)
+        let desks = Desks { idle: vec![connection], more: connections.max(1) - 1 };
+        Ok(Self { path, desks: Mutex::new(desks), is_free: Condvar::new() })
     }
 
-    fn connect(&self) -> Result<Connection, Error> {
-        let open = || {
-            let mut sqlite = connect(&self.path, Access::Read)?;
-            sqlite.batch_execute(&format!("PRAGMA cache_size=-{CACHE_KIB}"))?;
-            Ok(Connection { sqlite, shapes: HashSet::new() })
-        };
-        open().map_err(|error| unusable(&self.path, error))
-    }
-
-    /// Runs `work` in one transaction, with the segments of a kind that `filter` does not leave out.
-    fn ask<R: Fetch, T>(
-        &self,
-        filter: &Filter<R::Column>,
-        work: impl FnOnce(&mut Connection, Vec<Arm>) -> QueryResult<T>,
-    ) -> Result<T, Error> {
-        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut connection = kept.map_or_else(|| self.connect(), Ok)?;
-        connection.sqlite.batch_execute("BEGIN").map_err(|error| self.failed(R::KIND, error))?;
-        let answer = arms(&mut connection, R::KIND).and_then(|arms| work(&mut connection, arms::prune(arms, filter)));
-        // Nothing was written: however it ends, it only lets the snapshot go.
-        let ended = connection.sqlite.batch_execute("COMMIT");
-        let answer = answer.and_then(|answer| ended.map(|()| answer)).map_err(|error| self.failed(R::KIND, error))?;
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < MOST_IDLE {
-            idle.push(connection);
+    /// Takes a connection, which [`give_back`](Self::give_back) must follow; waits while all are in use.
+    fn take(&self) -> Result<Connection, Error> {
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(connection) = desks.idle.pop() {
+                return Ok(connection);
+            }
+            if desks.more > 0 {
+                desks.more -= 1;
+                drop(desks);
+                return Connection::open(&self.path).inspect_err(|_| self.give_back(None));
+            }
+            desks = self.is_free.wait(desks).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Gives a connection back, or the place of one that is closed.
+    fn give_back(&self, connection: Option<Connection>) {
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        match connection {
+            Some(connection) => desks.idle.push(connection),
+            None => desks.more += 1,
+        }
+        drop(desks);
+        self.is_free.notify_one();
+    }
+}
+
+/// Gives a connection back, or its place, also when the work panics.
+struct Taken<'a> {
+    reader: &'a Reader,
+    connection: Option<Connection>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.reader.give_back(self.connection.take());
+    }
+}
+
+impl Database for Reader {
+    type Snapshot = Connection;
+    type Dialect = SqliteWords;
+    const NAME: &'static str = "sqlite";
+
+    fn ask<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let mut connection = self.take()?;
+        // Put there when its work has ended well: one that is left in the middle of something is closed.
+        let mut taken = Taken { reader: self, connection: None };
+        connection.run("BEGIN")?;
+        let answer = work(&mut connection);
+        // Nothing was written: however it ends, it only lets the snapshot go.
+        let ended = connection.run("COMMIT");
+        let answer = answer.and_then(|answer| ended.map(|()| answer))?;
+        taken.connection = Some(connection);
         Ok(answer)
     }
 
-    fn failed(&self, kind: RowKind, error: diesel::result::Error) -> Error {
-        let what = format!("read {} of {}", kind.table(), self.path.display());
-        Error::new(ErrorKind::Database, what).because(error)
+    /// There is one writer, and it commits in the order of ids.
+    fn settled(&self, kind: RowKind, after: i64) -> Result<i64, Error> {
+        self.ask(|connection| {
+            let mut arms = arms(connection, kind).map_err(|error| connection.failed(error))?;
+            arms.retain(|arm| arm.ids.1 > after);
+            arms.sort_by_key(|arm| std::cmp::Reverse(arm.ids.0));
+            for arm in arms {
+                let sql = Sql::default().own("SELECT 0, NULL, max(id) FROM ").own(arm.table);
+                if let Some((_, _, Some(newest))) = connection.extents(sql)?.first() {
+                    return Ok(after.max(*newest));
+                }
+            }
+            Ok(after)
+        })
+    }
+
+    fn arms<R: Fetch>(connection: &mut Connection, filter: &Filter<R::Column>) -> Result<Vec<Arm>, Error> {
+        let arms = arms(connection, R::KIND).map_err(|error| connection.failed(error))?;
+        Ok(prune(arms, filter))
     }
 }
 
 impl Connection {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let open = || {
+            let mut sqlite = connect(path, Access::Read)?;
+            sqlite.batch_execute(&format!("PRAGMA cache_size=-{CACHE_KIB}"))?;
+            functions::register(&mut sqlite)?;
+            Ok(Self { path: path.to_owned(), sqlite, shapes: HashSet::new() })
+        };
+        open().map_err(|error| unusable(path, error))
+    }
+
+    fn run(&mut self, sql: &str) -> Result<(), Error> {
+        self.sqlite.batch_execute(sql).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: diesel::result::Error) -> Error {
+        Error::new(ErrorKind::Database, format!("read {}", self.path.display())).because(error)
+    }
+
     /// Takes note of a statement before it is run: a connection that has kept too many forgets them all, since those of
     /// segments that are gone would stay for ever.
     fn keep(&mut self, sql: &Sql) -> &mut SqliteConnection {
@@ -124,42 +190,77 @@ impl Connection {
         }
         &mut self.sqlite
     }
+
+    /// Runs a statement and returns its rows.
+    fn rows<'q, S, T>(&mut self, sql: Sql) -> Result<Vec<T>, Error>
+    where
+        Returning<S>: diesel::query_dsl::methods::LoadQuery<'q, SqliteConnection, T>,
+    {
+        let rows = sql.clone().returning::<S>().load::<T>(self.keep(&sql));
+        rows.map_err(|error| self.failed(error))
+    }
+}
+
+type Words = Nullable<Text>;
+type Number = Nullable<BigInt>;
+
+impl Snapshot for Connection {
+    fn events(&mut self, sql: Sql) -> Result<Vec<EventRow>, Error> {
+        self.rows::<EventSql, _>(sql)
+    }
+
+    fn captures(&mut self, sql: Sql) -> Result<Vec<CaptureRow>, Error> {
+        self.rows::<CaptureSql, _>(sql)
+    }
+
+    fn extents(&mut self, sql: Sql) -> Result<Vec<Extent>, Error> {
+        self.rows::<(BigInt, Number, Number), _>(sql)
+    }
+
+    fn keyed(&mut self, sql: Sql) -> Result<Vec<Keyed>, Error> {
+        self.rows::<(Words, BigInt), _>(sql)
+    }
+
+    fn grouped(&mut self, sql: Sql) -> Result<Vec<Grouped>, Error> {
+        self.rows::<(Words, Words, BigInt, BigInt, BigInt), _>(sql)
+    }
+
+    fn pairs(&mut self, sql: Sql) -> Result<Vec<(i64, i64)>, Error> {
+        self.rows::<(BigInt, BigInt), _>(sql)
+    }
 }
 
 /// Reads the catalogue: a kind's segments in sight.
 fn arms(connection: &mut Connection, kind: RowKind) -> QueryResult<Vec<Arm>> {
-    type Known = Nullable<BigInt>;
     type Row = (i64, i64, i64, Option<i64>, Option<i64>, Option<i64>);
     let sql = "SELECT number, indexes, first_id, last_id, first_ts, last_ts FROM segments \
                WHERE state IN ('open', 'closed') AND kind = ";
     let sql = Sql::default().own(sql).text(kind.table());
     let sqlite = connection.keep(&sql);
-    let rows = sql.returning::<(BigInt, BigInt, BigInt, Known, Known, Known)>().load_iter::<Row, _>(sqlite)?;
+    let rows = sql.returning::<(BigInt, BigInt, BigInt, Number, Number, Number)>().load_iter::<Row, _>(sqlite)?;
     let indexes = super::segments::index_count(kind);
     rows.map(|row| {
         let (number, built, first_id, last_id, first_ts, last_ts) = row?;
         let table = super::segments::table(kind, number);
         let times = (first_ts.unwrap_or(i64::MIN), last_ts.unwrap_or(i64::MAX));
         let is_indexed = usize::try_from(built).is_ok_and(|built| built >= indexes);
-        Ok(Arm { table, times, ids: (first_id, last_id.unwrap_or(i64::MAX)), is_indexed })
+        Ok(Arm { table, times, ids: (first_id, last_id.unwrap_or(i64::MAX)), is_indexed, known: Vec::new() })
     })
     .collect()
 }
 
-impl<R: Fetch> Table<R> for Reader {
-    fn page(&self, filter: &Filter<R::Column>, paging: &Paging) -> Result<Page<R>, Error> {
-        self.ask::<R, _>(filter, |connection, arms| page::page(connection, arms, filter, paging))
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::sqlite::segments::timed_columns;
+    use crate::capture::Capture;
+    use crate::event::Event;
 
-    fn count(&self, filter: &Filter<R::Column>) -> Result<u64, Error> {
-        self.ask::<R, _>(filter, |connection, arms| tally::count(connection, &arms, filter))
-    }
-
-    fn count_by(&self, column: R::Column, filter: &Filter<R::Column>, limit: usize) -> Result<Vec<Tally>, Error> {
-        self.ask::<R, _>(filter, |connection, arms| tally::count_by(connection, &arms, column, filter, limit))
-    }
-
-    fn histogram(&self, filter: &Filter<R::Column>, bucket: Duration) -> Result<Vec<Bucket>, Error> {
-        self.ask::<R, _>(filter, |connection, arms| tally::histogram::<R>(connection, &arms, filter, bucket))
+    /// A histogram of rows with one value of such a column counts piece by piece; without the index that would be a scan
+    /// for each.
+    #[test]
+    fn columns_that_are_taken_for_indexed_with_the_time_are() {
+        assert_eq!(timed_columns(RowKind::Event), Event::TIMED);
+        assert_eq!(timed_columns(RowKind::Capture), Capture::TIMED);
     }
 }

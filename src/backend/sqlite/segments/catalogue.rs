@@ -102,7 +102,7 @@ pub(super) fn indexes(kind: RowKind) -> &'static [(&'static str, &'static str)] 
 }
 
 /// The columns of a kind's tables, all of them, in their order.
-pub(crate) fn columns(kind: RowKind) -> &'static str {
+pub(super) fn columns(kind: RowKind) -> &'static str {
     match kind {
         RowKind::Event => {
             "id,ts,sensor,service,event_type,src_ip,src_port,dst_ip,dst_port,proto,session,msg,fields,raw,trace_id,span_id"

@@ -25,7 +25,7 @@ mod rehearse;
 mod steps;
 mod view;
 
-pub(crate) use catalogue::{Segment, State, columns, load, table};
+pub(crate) use catalogue::{Segment, State, load, table};
 pub(crate) use plan::{Limits, Space, Step, Urgency};
 pub(crate) use view::make_views;
 
@@ -34,9 +34,11 @@ pub(super) fn index_count(kind: RowKind) -> usize {
     catalogue::indexes(kind).len()
 }
 
-/// Returns whether rows of one value of `column` can be found by an index in the order of their times.
-pub(super) fn has_timed_index(kind: RowKind, column: &str) -> bool {
-    catalogue::indexes(kind).iter().any(|(_, columns)| *columns == format!("({column}, ts)"))
+/// Returns the columns that have an index which goes on with the time.
+#[cfg(test)]
+pub(super) fn timed_columns(kind: RowKind) -> Vec<&'static str> {
+    let column = |(_, columns): &(&'static str, &'static str)| columns.strip_prefix('(')?.strip_suffix(", ts)");
+    catalogue::indexes(kind).iter().filter_map(column).collect()
 }
 
 /// The segments of an open file, with what the open ones hold.

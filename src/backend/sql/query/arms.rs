@@ -1,19 +1,21 @@
-//! Which segments a query has to look into, in which order, and with which conditions. Pure.
+//! Which segments a query has to look into, and in which order. Pure.
 //!
-//! A closed segment's ids and times lie within what the catalogue says, whatever else is true of it; where it says
-//! nothing (the open segment), anything may be there. Segments are disjoint in ids, but not in times.
+//! An arm is a table with what is known of its rows beforehand: a segment of SQLite, or a server's whole table. A closed
+//! segment's ids and times lie within what the catalogue says, whatever else is true of it; where it says
+//! nothing (the open segment, a server's table), anything may be there. Segments are disjoint in ids, but not in times.
 
-use super::sql::Sql;
 use crate::repository::{Column, Direction, Filter, Sort};
 
-/// A segment in sight, as queries see it.
+/// A table with rows of one kind, as queries see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Arm {
-    pub(super) table: String,
+pub(crate) struct Arm {
+    pub(crate) table: String,
     /// First and last, as far as they are known: else the first and last there are.
-    pub(super) times: (i64, i64),
-    pub(super) ids: (i64, i64),
-    pub(super) is_indexed: bool,
+    pub(crate) times: (i64, i64),
+    pub(crate) ids: (i64, i64),
+    pub(crate) is_indexed: bool,
+    /// Of conditions of the filter, by number, the rows that satisfy them without the database being able to tell.
+    pub(crate) known: Vec<(usize, Vec<i64>)>,
 }
 
 impl Arm {
@@ -22,9 +24,11 @@ impl Arm {
         meet(self.times, filter.times()) && meet(self.ids, filter.ids())
     }
 
-    /// Returns whether the earliest and the latest time are known.
-    pub(super) fn has_times(&self) -> bool {
-        self.times.0 != i64::MIN && self.times.1 != i64::MAX
+    /// Returns a table of which nothing is known.
+    #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
+    pub(crate) fn whole(table: &str) -> Self {
+        let anything = (i64::MIN, i64::MAX);
+        Self { table: table.into(), times: anything, ids: anything, is_indexed: true, known: Vec::new() }
     }
 }
 
@@ -33,12 +37,12 @@ fn meet(a: (i64, i64), b: (i64, i64)) -> bool {
 }
 
 /// Leaves the segments that may hold rows that `filter` leaves.
-pub(super) fn prune<C: Column>(arms: Vec<Arm>, filter: &Filter<C>) -> Vec<Arm> {
+pub(crate) fn prune<C: Column>(arms: Vec<Arm>, filter: &Filter<C>) -> Vec<Arm> {
     arms.into_iter().filter(|arm| arm.may_hold(filter)).collect()
 }
 
 /// Orders segments so that the one which may hold the first row of a page comes first.
-pub(super) fn order(arms: &mut [Arm], sort: Sort, direction: Direction) {
+pub(crate) fn order(arms: &mut [Arm], sort: Sort, direction: Direction) {
     let range = |arm: &Arm| if sort == Sort::Time { arm.times } else { arm.ids };
     match direction {
         Direction::NewestFirst => arms.sort_by_key(|arm| std::cmp::Reverse((range(arm).1, arm.ids.1))),
@@ -48,39 +52,13 @@ pub(super) fn order(arms: &mut [Arm], sort: Sort, direction: Direction) {
 
 /// Returns whether no row of `arm`, nor of those that [`order`] has put behind it, comes before the row with `worst`
 /// (its time or its id, by what is sorted).
-pub(super) fn is_behind(arm: &Arm, worst: i64, sort: Sort, direction: Direction) -> bool {
+pub(crate) fn is_behind(arm: &Arm, worst: i64, sort: Sort, direction: Direction) -> bool {
     let range = if sort == Sort::Time { arm.times } else { arm.ids };
     // An equal time may still come with an id that goes before.
     match direction {
         Direction::NewestFirst => range.1 < worst,
         Direction::OldestFirst => range.0 > worst,
     }
-}
-
-/// In which order rows are wanted: a condition on the other key must not lure SQLite to the other index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Walk {
-    Any,
-    By(Sort),
-}
-
-/// Adds the conditions that rows of `arm` do not satisfy anyway. None at all lets SQLite count a whole index at once.
-pub(super) fn conditions<C: Column>(mut sql: Sql, arm: &Arm, filter: &Filter<C>, walk: Walk) -> Sql {
-    // The sign keeps SQLite from using an index for the column (https://www.sqlite.org/optoverview.html).
-    let ts = if walk == Walk::By(Sort::Id) { "+ts" } else { "ts" };
-    let id = if walk == Walk::By(Sort::Time) { "+id" } else { "id" };
-    for (name, known, asked) in [(ts, arm.times, filter.times()), (id, arm.ids, filter.ids())] {
-        if known.0 < asked.0 {
-            sql = sql.and().own(name).own(" >= ").number(asked.0);
-        }
-        if known.1 > asked.1 {
-            sql = sql.and().own(name).own(" <= ").number(asked.1);
-        }
-    }
-    for (column, text) in filter.equal() {
-        sql = sql.and().own(column.name()).own(" = ").text(text);
-    }
-    sql
 }
 
 #[cfg(test)]
@@ -90,7 +68,7 @@ mod tests {
     use crate::timestamp::Timestamp;
 
     fn arm(table: &str, times: (i64, i64), ids: (i64, i64)) -> Arm {
-        Arm { table: table.into(), times, ids, is_indexed: true }
+        Arm { table: table.into(), times, ids, is_indexed: true, known: Vec::new() }
     }
 
     fn three() -> Vec<Arm> {

@@ -1,32 +1,79 @@
-//! One page: segments from the near end on, until none that is left can hold a row of it.
+//! One page: arms from the near end on, until none that is left can hold a row of it.
 
-use diesel::result::QueryResult;
-
-use super::Connection;
-use super::arms::{Arm, Walk, conditions, is_behind, order};
+use super::arms::{Arm, is_behind, order, prune};
+use super::condition::{Walk, conditions};
 use super::record::Fetch;
-use super::sql::Sql;
-use crate::backend::sqlite::segments;
-use crate::repository::{Column, Cursor, Direction, Filter, MAX_LIMIT, Page, Paging, Sort, Stored};
+use super::statement::Sql;
+use super::{Database, Snapshot};
+use crate::error::{Error, ErrorKind};
+use crate::repository::{Column, Cursor, Direction, Filter, MAX_LIMIT, MAX_OFFSET, Page, Paging, Sort, Stored};
 use crate::timestamp::Timestamp;
 
-pub(super) fn page<R: Fetch>(
-    connection: &mut Connection,
+pub(super) fn page<R: Fetch, D: Database>(
+    snapshot: &mut D::Snapshot,
+    filter: &Filter<R::Column>,
+    paging: &Paging,
+) -> Result<Page<R>, Error> {
+    let limit = paging.limit.min(MAX_LIMIT);
+    if limit == 0 {
+        return Ok(Page { rows: Vec::new(), next: None });
+    }
+    let arms = D::arms::<R>(snapshot, filter)?;
+    let mut paging = *paging;
+    if paging.offset > 0 {
+        match passed_over::<R, D>(snapshot, &arms, filter, &paging)? {
+            Some(cursor) => paging = paging.after(cursor),
+            None => return Ok(Page { rows: Vec::new(), next: None }),
+        }
+    }
+    let fetch = |snapshot: &mut D::Snapshot, sql| R::fetch(snapshot, sql);
+    let key = |row: &Stored<R>| key(row, paging.sort);
+    let columns = ["id,", R::COLUMNS].concat();
+    let rows = walk::<R, D, _>(snapshot, arms, filter, &paging, limit, columns, fetch, key)?;
+    let last = rows.last().filter(|_| rows.len() == limit);
+    let next = last.map(|last| Cursor { ts: last.row.nanos(), id: last.id });
+    Ok(Page { rows, next })
+}
+
+/// Returns where a page begins that passes over rows: behind the last of them. `None` if there are not so many.
+fn passed_over<R: Fetch, D: Database>(
+    snapshot: &mut D::Snapshot,
+    arms: &[Arm],
+    filter: &Filter<R::Column>,
+    paging: &Paging,
+) -> Result<Option<Cursor>, Error> {
+    if paging.offset > MAX_OFFSET {
+        let why =
+            format!("an offset is at most {MAX_OFFSET}; narrow the filter, or go on behind the last row of a page");
+        return Err(Error::new(ErrorKind::Configuration, why));
+    }
+    let fetch = |snapshot: &mut D::Snapshot, sql| snapshot.pairs(sql);
+    let key = |(ts, id): &(i64, i64)| if paging.sort == Sort::Time { (*ts, *id) } else { (*id, *id) };
+    let (arms, columns) = (arms.to_vec(), "ts,id".to_owned());
+    let keys = walk::<R, D, _>(snapshot, arms, filter, paging, paging.offset, columns, fetch, key)?;
+    let last = keys.last().filter(|_| keys.len() == paging.offset);
+    Ok(last.map(|(ts, id)| Cursor { ts: *ts, id: *id }))
+}
+
+/// Goes from arm to arm and returns the first `limit` rows behind the cursor, in their order.
+#[allow(clippy::too_many_arguments)]
+fn walk<R: Fetch, D: Database, T>(
+    snapshot: &mut D::Snapshot,
     arms: Vec<Arm>,
     filter: &Filter<R::Column>,
     paging: &Paging,
-) -> QueryResult<Page<R>> {
+    limit: usize,
+    columns: String,
+    fetch: impl Fn(&mut D::Snapshot, Sql) -> Result<Vec<T>, Error>,
+    key: impl Fn(&T) -> (i64, i64),
+) -> Result<Vec<T>, Error> {
     let Paging { sort, direction, after, .. } = *paging;
-    let limit = paging.limit.min(MAX_LIMIT);
-    let mut rows: Vec<Stored<R>> = Vec::new();
-    if limit == 0 {
-        return Ok(Page { rows, next: None });
-    }
+    let mut rows: Vec<T> = Vec::new();
     let filter = after.map_or_else(|| filter.clone(), |after| behind(filter.clone(), after, sort, direction));
-    let mut arms = super::arms::prune(arms, &filter);
+    let mut arms = prune(arms, &filter);
     order(&mut arms, sort, direction);
     for arm in &arms {
-        let worst = rows.last().filter(|_| rows.len() == limit).map(|worst| key(worst, sort));
+        let worst = rows.last().filter(|_| rows.len() == limit).map(&key);
         if worst.is_some_and(|worst| is_behind(arm, worst.0, sort, direction)) {
             break;
         }
@@ -35,22 +82,18 @@ pub(super) fn page<R: Fetch>(
             Some(worst) => until(filter.clone(), worst.0, sort, direction),
             None => filter.clone(),
         };
-        let sql = statement::<R>(arm, &filter, paging, limit);
-        let sqlite = connection.keep(&sql);
-        let found = R::fetch(sqlite, sql)?;
+        let found = fetch(snapshot, statement::<R, D>(arm, &filter, paging, limit, &columns))?;
         let is_first = rows.is_empty();
         rows.extend(found);
         if !is_first {
-            rows.sort_by_key(|row| key(row, sort));
+            rows.sort_by_key(&key);
             if direction == Direction::NewestFirst {
                 rows.reverse();
             }
             rows.truncate(limit);
         }
     }
-    let last = rows.last().filter(|_| rows.len() == limit);
-    let next = last.map(|last| Cursor { ts: last.row.nanos(), id: last.id });
-    Ok(Page { rows, next })
+    Ok(rows)
 }
 
 fn key<R: Fetch>(stored: &Stored<R>, sort: Sort) -> (i64, i64) {
@@ -91,9 +134,15 @@ fn behind<C: Column>(filter: Filter<C>, cursor: Cursor, sort: Sort, direction: D
     }
 }
 
-fn statement<R: Fetch>(arm: &Arm, filter: &Filter<R::Column>, paging: &Paging, limit: usize) -> Sql {
+fn statement<R: Fetch, D: Database>(
+    arm: &Arm,
+    filter: &Filter<R::Column>,
+    paging: &Paging,
+    limit: usize,
+    columns: &str,
+) -> Sql {
     let Paging { sort, direction, after, .. } = *paging;
-    let (table, columns) = (arm.table.clone(), segments::columns(R::KIND));
+    let (table, columns) = (arm.table.clone(), columns.to_owned());
     let order = match (sort, direction) {
         (Sort::Time, Direction::NewestFirst) => " ORDER BY ts DESC, id DESC",
         (Sort::Time, Direction::OldestFirst) => " ORDER BY ts, id",
@@ -103,7 +152,7 @@ fn statement<R: Fetch>(arm: &Arm, filter: &Filter<R::Column>, paging: &Paging, l
     // As text: a bound limit makes SQLite prepare the statement anew whenever it is bound.
     let limit = format!(" LIMIT {limit}");
     let chosen = |sql: Sql| {
-        let sql = conditions(sql.own(" FROM ").own(table.clone()), arm, filter, Walk::By(sort));
+        let sql = conditions::<_, D::Dialect>(sql.own(" FROM ").own(table.clone()), arm, filter, Walk::By(sort));
         let (Sort::Time, Some(Cursor { ts, id })) = (sort, after) else { return sql };
         let [earlier, tied] = match direction {
             Direction::NewestFirst => ["(+ts < ", " OR id < "],

@@ -1,0 +1,206 @@
+//! Answers a repository's questions from a SQL database: one source of query code for all of them.
+//!
+//! ```text
+//! Tables      here           the traits of `repository`, once; every call is measured, traced and counted here
+//!  -> Database::ask          opens a snapshot: SQLite a transaction over its segments, a server one over its tables
+//!     -> page, tally,        decide what to ask of which arm, and put the answers together
+//!        sessions            (an arm is a table with what is known of it: a SQLite segment, or a server's whole table)
+//!        -> arms, condition  write the WHERE of one arm; `statement` keeps every value bound
+//!           -> Dialect       the four expressions that databases spell differently
+//!        -> Snapshot         runs a statement, in one of five shapes of rows
+//! ```
+//!
+//! A server is the case of one arm of which nothing is known beforehand, so whatever prunes and merges segments needs no
+//! second form. What differs stands in `Dialect`: the bytes of an address, free text, a place in JSON, and comparing text
+//! exactly (a server's collations take `a` and `a ` for the same). Time zones need no dialect: see `repository::Buckets`.
+//!
+//! Turned down: diesel's query builder with a boxed query for each backend, whose types are those of one backend, so that
+//! every question would have been written twice (and `sql_query`, which is prepared anew at each call); a generic `load<T>`
+//! in `Snapshot`, whose bounds of diesel and diesel-async do not meet, for five shapes that are all there is; async
+//! algorithms, since SQLite's calls block anyway and a server's wait on the thread that asks.
+
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+use crate::capture::Capture;
+use crate::chunk::RowKind;
+use crate::error::Error;
+use crate::event::Event;
+use crate::repository::{
+    Bucket, Buckets, EventColumn, FieldPath, Filter, Page, Paging, Session, SessionRows, Sessions, Settled, Source,
+    Summary, Table, Tally,
+};
+use crate::telemetry;
+use crate::timestamp::Timestamp;
+
+pub(crate) mod arms;
+mod condition;
+mod page;
+pub(crate) mod record;
+mod sessions;
+pub(crate) mod statement;
+mod tally;
+
+use arms::Arm;
+use record::{CaptureRow, EventRow, Fetch};
+use statement::Sql;
+#[cfg_attr(not(feature = "mysql"), allow(unused_imports))]
+pub(crate) use tally::from as select;
+
+/// What databases spell differently.
+pub(crate) trait Dialect {
+    /// Adds the condition that a column of text has this text, byte for byte.
+    fn equal(sql: Sql, column: &'static str, text: &str) -> Sql;
+
+    /// Adds the bytes of the address in a column, in network order: 4 or 16, or NULL.
+    fn address(sql: Sql, column: &'static str) -> Sql;
+
+    /// Adds the condition that a text, in small letters, stands in a column's, whose letters of ASCII count as small.
+    fn contains(sql: Sql, column: &'static str, small: &str) -> Sql;
+
+    /// Adds the condition that a place in `fields` has a text: see [`FieldPath::finds`].
+    fn field(sql: Sql, path: &FieldPath, text: &str) -> Sql;
+
+    /// Returns the expression by which rows with one text in a column are put together.
+    fn group(column: &'static str) -> String;
+
+    /// The type of a text, as CAST names it.
+    const TEXT: &'static str;
+    /// The operator of division without remainder.
+    const DIVIDED_BY: &'static str;
+}
+
+/// Count, least and greatest.
+pub(crate) type Extent = (i64, Option<i64>, Option<i64>);
+/// A key, and how many have it.
+pub(crate) type Keyed = (Option<String>, i64);
+/// A key of up to two texts, how many have it, least and greatest.
+pub(crate) type Grouped = (Option<String>, Option<String>, i64, i64, i64);
+
+/// A database at one moment, to be asked.
+pub(crate) trait Snapshot {
+    fn events(&mut self, sql: Sql) -> Result<Vec<EventRow>, Error>;
+    fn captures(&mut self, sql: Sql) -> Result<Vec<CaptureRow>, Error>;
+    fn extents(&mut self, sql: Sql) -> Result<Vec<Extent>, Error>;
+    fn keyed(&mut self, sql: Sql) -> Result<Vec<Keyed>, Error>;
+    fn grouped(&mut self, sql: Sql) -> Result<Vec<Grouped>, Error>;
+    /// Pairs of numbers: buckets and their counts, times and ids.
+    fn pairs(&mut self, sql: Sql) -> Result<Vec<(i64, i64)>, Error>;
+}
+
+/// A database that can be asked.
+pub(crate) trait Database: Send + Sync + 'static {
+    type Snapshot: Snapshot;
+    type Dialect: Dialect;
+
+    /// The kind of database: a metric label.
+    const NAME: &'static str;
+
+    /// Lets `work` ask about one moment.
+    fn ask<T>(&self, work: impl FnOnce(&mut Self::Snapshot) -> Result<T, Error>) -> Result<T, Error>;
+
+    /// Returns up to which id rows of a kind are all there: see [`Settled`].
+    fn settled(&self, kind: RowKind, after: i64) -> Result<i64, Error>;
+
+    /// Returns the arms of a kind's rows that may hold rows which `filter` leaves.
+    fn arms<R: Fetch>(snapshot: &mut Self::Snapshot, filter: &Filter<R::Column>) -> Result<Vec<Arm>, Error>;
+}
+
+/// A database as `repository` sees it.
+pub(crate) struct Tables<D>(D);
+
+impl<D: Database> Tables<D> {
+    pub(crate) fn new(database: D) -> Self {
+        Self(database)
+    }
+
+    fn answer<T>(
+        &self,
+        op: &'static str,
+        kind: RowKind,
+        work: impl FnOnce(&mut D::Snapshot) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.measured(op, kind, || self.0.ask(work))
+    }
+
+    /// The one way to every answer.
+    fn measured<T>(
+        &self,
+        op: &'static str,
+        kind: RowKind,
+        work: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let span = tracing::debug_span!("query", op, table = kind.table(), backend = D::NAME);
+        let _inside = span.enter();
+        let began = Instant::now();
+        let answer = work();
+        let elapsed = began.elapsed();
+        telemetry::query(op, D::NAME, elapsed, answer.is_ok());
+        match &answer {
+            Ok(_) => tracing::debug!(?elapsed, "answered"),
+            Err(error) => tracing::debug!(?elapsed, %error, "not answered"),
+        }
+        answer
+    }
+}
+
+impl<R: Fetch, D: Database> Table<R> for Tables<D> {
+    fn page(&self, filter: &Filter<R::Column>, paging: &Paging) -> Result<Page<R>, Error> {
+        self.answer("page", R::KIND, |snapshot| page::page::<R, D>(snapshot, filter, paging))
+    }
+
+    fn count(&self, filter: &Filter<R::Column>) -> Result<u64, Error> {
+        self.answer("count", R::KIND, |snapshot| tally::count::<R, D>(snapshot, filter))
+    }
+
+    fn count_by(&self, column: R::Column, filter: &Filter<R::Column>, limit: usize) -> Result<Vec<Tally>, Error> {
+        self.answer("count_by", R::KIND, |snapshot| tally::count_by::<R, D>(snapshot, column, filter, limit))
+    }
+
+    fn sources(&self, filter: &Filter<R::Column>, limit: usize) -> Result<Vec<Source>, Error> {
+        self.answer("sources", R::KIND, |snapshot| tally::sources::<R, D>(snapshot, filter, limit))
+    }
+
+    fn histogram(&self, filter: &Filter<R::Column>, buckets: &Buckets) -> Result<Vec<Bucket>, Error> {
+        self.answer("histogram", R::KIND, |snapshot| tally::histogram::<R, D>(snapshot, filter, buckets))
+    }
+
+    fn summary(&self, filter: &Filter<R::Column>) -> Result<Summary, Error> {
+        self.answer("summary", R::KIND, |snapshot| tally::summary::<R, D>(snapshot, filter))
+    }
+}
+
+impl<D: Database> Sessions for Tables<D>
+where
+    Event: Fetch<Column = EventColumn>,
+    Capture: Fetch,
+{
+    fn list(&self, filter: &Filter<EventColumn>, limit: usize) -> Result<Vec<Session>, Error> {
+        self.answer("sessions", RowKind::Event, |snapshot| sessions::list::<D>(snapshot, filter, limit))
+    }
+
+    fn rows(
+        &self,
+        sensor: &str,
+        name: &str,
+        between: Option<(Timestamp, Timestamp)>,
+        limit: usize,
+    ) -> Result<SessionRows, Error> {
+        self.answer("session", RowKind::Event, |snapshot| sessions::rows::<D>(snapshot, sensor, name, between, limit))
+    }
+}
+
+impl<D: Database> Settled for Tables<D> {
+    fn settled(&self, kind: RowKind, after: i64) -> Result<i64, Error> {
+        self.measured("settled", kind, || self.0.settled(kind, after))
+    }
+}
+
+/// First and last address of a block, as bytes.
+fn ends(block: &IpNet) -> (Vec<u8>, Vec<u8>) {
+    match block {
+        IpNet::V4(block) => (block.network().octets().to_vec(), block.broadcast().octets().to_vec()),
+        IpNet::V6(block) => (block.network().octets().to_vec(), block.broadcast().octets().to_vec()),
+    }
+}

@@ -1,0 +1,189 @@
+//! Counts: one aggregate for each arm, added up here.
+//!
+//! Where rows are counted by time and an index has the times, a count of a range of it per bucket beats grouping by far:
+//! a database steps through the index without looking at values, instead of sorting them. Elsewhere rows are grouped by a
+//! unit of time that divides the buckets.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::arms::Arm;
+use super::condition::{Walk, conditions};
+use super::record::Fetch;
+use super::statement::Sql;
+use super::{Database, Dialect, Snapshot};
+use crate::error::Error;
+use crate::repository::{Bucket, Buckets, Column, ColumnKind, Filter, Source, Summary, Tally, Test};
+use crate::timestamp::Timestamp;
+
+/// Most buckets of one arm that are counted one by one.
+const MOST_RANGES: usize = 1000;
+
+pub(super) fn count<R: Fetch, D: Database>(
+    snapshot: &mut D::Snapshot,
+    filter: &Filter<R::Column>,
+) -> Result<u64, Error> {
+    let mut rows = 0;
+    for arm in D::arms::<R>(snapshot, filter)? {
+        rows += count_arm::<R, D>(snapshot, &arm, filter)?;
+    }
+    Ok(rows)
+}
+
+fn count_arm<R: Fetch, D: Database>(
+    snapshot: &mut D::Snapshot,
+    arm: &Arm,
+    filter: &Filter<R::Column>,
+) -> Result<u64, Error> {
+    let sql = from::<R, D>("count(*), NULL, NULL".into(), arm, filter);
+    Ok(snapshot.extents(sql)?.first().map_or(0, |(rows, ..)| *rows as u64))
+}
+
+/// Begins a statement for the rows of an arm that `filter` leaves.
+pub(crate) fn from<R: Fetch, D: Database>(what: String, arm: &Arm, filter: &Filter<R::Column>) -> Sql {
+    let sql = Sql::default().own("SELECT ").own(what).own(" FROM ").own(arm.table.clone());
+    conditions::<_, D::Dialect>(sql, arm, filter, Walk::Any)
+}
+
+pub(super) fn count_by<R: Fetch, D: Database>(
+    snapshot: &mut D::Snapshot,
+    column: R::Column,
+    filter: &Filter<R::Column>,
+    limit: usize,
+) -> Result<Vec<Tally>, Error> {
+    let name = column.name();
+    let (what, group) = match column.kind() {
+        ColumnKind::Text => (format!("{name}, count(*)"), D::Dialect::group(name)),
+        ColumnKind::Address => (format!("{name}, count(*)"), name.to_owned()),
+        ColumnKind::Number => (format!("CAST({name} AS {}), count(*)", D::Dialect::TEXT), name.to_owned()),
+    };
+    let mut counts: HashMap<Option<String>, u64> = HashMap::new();
+    for arm in D::arms::<R>(snapshot, filter)? {
+        let sql = from::<R, D>(what.clone(), &arm, filter).own(format!(" GROUP BY {group}"));
+        for (key, rows) in snapshot.keyed(sql)? {
+            *counts.entry(key).or_default() += rows as u64;
+        }
+    }
+    let mut tallies: Vec<_> = counts.into_iter().map(|(key, rows)| Tally { key, rows }).collect();
+    tallies.sort_unstable_by(|a, b| b.rows.cmp(&a.rows).then_with(|| a.key.cmp(&b.key)));
+    tallies.truncate(limit);
+    Ok(tallies)
+}
+
+pub(super) fn sources<R: Fetch, D: Database>(
+    snapshot: &mut D::Snapshot,
+    filter: &Filter<R::Column>,
+    limit: usize,
+) -> Result<Vec<Source>, Error> {
+    let mut found: HashMap<String, Source> = HashMap::new();
+    for arm in D::arms::<R>(snapshot, filter)? {
+        let what = "src_ip, NULL, count(*), min(ts), max(ts)".into();
+        let sql = from::<R, D>(what, &arm, filter).and().own("src_ip IS NOT NULL GROUP BY src_ip");
+        for (key, _, rows, first, last) in snapshot.grouped(sql)? {
+            let Some(address) = key else { continue };
+            let (first, last) = (Timestamp::from_nanos(first), Timestamp::from_nanos(last));
+            match found.get_mut(&address) {
+                Some(source) => {
+                    source.rows += rows as u64;
+                    (source.first, source.last) = (source.first.min(first), source.last.max(last));
+                }
+                None => {
+                    let source = Source { address: address.clone(), rows: rows as u64, first, last };
+                    found.insert(address, source);
+                }
+            }
+        }
+    }
+    let mut sources: Vec<_> = found.into_values().collect();
+    sources.sort_unstable_by(|a, b| b.rows.cmp(&a.rows).then_with(|| a.address.cmp(&b.address)));
+    sources.truncate(limit);
+    Ok(sources)
+}
+
+pub(super) fn summary<R: Fetch, D: Database>(
+    snapshot: &mut D::Snapshot,
+    filter: &Filter<R::Column>,
+) -> Result<Summary, Error> {
+    let (mut summary, mut times) = (Summary::default(), None);
+    let (mut sensors, mut sources) = (HashSet::new(), HashSet::new());
+    for arm in D::arms::<R>(snapshot, filter)? {
+        let extent = snapshot.extents(from::<R, D>("count(*), min(ts), max(ts)".into(), &arm, filter))?;
+        let Some((rows, Some(first), Some(last))) = extent.first() else { continue };
+        summary.rows += *rows as u64;
+        times = Some(times.map_or((*first, *last), |(a, b): (i64, i64)| (a.min(*first), b.max(*last))));
+        let by_sensor = format!(" GROUP BY {}", D::Dialect::group("sensor"));
+        let sql = from::<R, D>("sensor, count(*)".into(), &arm, filter).own(by_sensor);
+        sensors.extend(snapshot.keyed(sql)?.into_iter().filter_map(|(sensor, _)| sensor));
+        let sql = from::<R, D>("src_ip, count(*)".into(), &arm, filter).own(" GROUP BY src_ip");
+        sources.extend(snapshot.keyed(sql)?.into_iter().filter_map(|(address, _)| address));
+    }
+    summary.times = times.map(|(first, last)| (Timestamp::from_nanos(first), Timestamp::from_nanos(last)));
+    (summary.sensors, summary.sources) = (sensors.len() as u64, sources.len() as u64);
+    Ok(summary)
+}
+
+pub(super) fn histogram<R: Fetch, D: Database>(
+    snapshot: &mut D::Snapshot,
+    filter: &Filter<R::Column>,
+    buckets: &Buckets,
+) -> Result<Vec<Bucket>, Error> {
+    let mut counts: BTreeMap<i64, u64> = BTreeMap::new();
+    for arm in D::arms::<R>(snapshot, filter)? {
+        match ranges::<R>(&arm, filter, buckets) {
+            Some(ranges) => {
+                for (start, first, last) in ranges {
+                    let piece = filter.clone().and(Test::Times(first, last));
+                    *counts.entry(start).or_default() += count_arm::<R, D>(snapshot, &arm, &piece)?;
+                }
+            }
+            None => group::<R, D>(snapshot, &arm, filter, buckets, &mut counts)?,
+        }
+    }
+    counts.retain(|_, rows| *rows > 0);
+    let bucket = |(from, rows)| Bucket { from: Timestamp::from_nanos(from), rows };
+    Ok(counts.into_iter().map(bucket).collect())
+}
+
+/// Returns the pieces of an arm that is best counted piece by piece: where each bucket begins, and from when to when it is
+/// asked for, both within.
+fn ranges<R: Fetch>(arm: &Arm, filter: &Filter<R::Column>, buckets: &Buckets) -> Option<Vec<(i64, i64, i64)>> {
+    let (first, last) = (arm.times.0.max(filter.times().0), arm.times.1.min(filter.times().1));
+    // Only then is each row looked at once: an equal column needs an index that goes on with the time.
+    let has_index = filter.conditions().iter().all(|condition| match &condition.test {
+        Test::Is(column, _) => !condition.is_negated && R::TIMED.contains(&column.name()),
+        _ => false,
+    });
+    if !arm.is_indexed || !has_index || first == i64::MIN || last == i64::MAX {
+        return None;
+    }
+    let (mut ranges, mut from) = (Vec::new(), first);
+    while from <= last {
+        if ranges.len() == MOST_RANGES {
+            return None;
+        }
+        let next = buckets.next_nanos(from);
+        let end = next.map_or(last, |next| last.min(next - 1));
+        ranges.push((buckets.start_nanos(from), from, end));
+        let Some(next) = next else { break };
+        from = next;
+    }
+    Some(ranges)
+}
+
+fn group<R: Fetch, D: Database>(
+    snapshot: &mut D::Snapshot,
+    arm: &Arm,
+    filter: &Filter<R::Column>,
+    buckets: &Buckets,
+    counts: &mut BTreeMap<i64, u64>,
+) -> Result<(), Error> {
+    let unit = buckets.unit(arm.times.0.max(filter.times().0));
+    // A quotient is cut towards zero; units go on below it. The unit as text: with a bound value in its place MySQL would
+    // not know that what is grouped by is what comes back.
+    let what = format!("ts {} {unit} - (ts % {unit} < 0), count(*)", D::Dialect::DIVIDED_BY);
+    let sql = from::<R, D>(what, arm, filter).own(" GROUP BY 1");
+    for (number, rows) in snapshot.pairs(sql)? {
+        let ts = number.checked_mul(unit).unwrap_or(i64::MIN);
+        *counts.entry(buckets.start_nanos(ts)).or_default() += rows as u64;
+    }
+    Ok(())
+}
