@@ -34,7 +34,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tokio::runtime", &["src/backend/mysql/", "src/source/", "src/server/", "src/bin/"]),
     ("axum", &["src/server/"]),
     ("hyper", &["src/server/"]),
-    ("tower_http", &["src/server/"]),
+    ("metrics_process", &["src/server/"]),
     ("argon2", &["src/repository/", "src/backend/"]),
     ("notify", &["src/source/"]),
     ("glob::", &["src/source/"]),

@@ -16,6 +16,8 @@ command -v rsync >/dev/null || missing+=(rsync)
 PATH="$PATH:/usr/sbin" command -v ip >/dev/null || missing+=(iproute2)
 command -v tcpdump >/dev/null || missing+=(tcpdump)
 command -v openssl >/dev/null || missing+=(openssl)
+# The status page is looked at in a real browser.
+command -v chromedriver >/dev/null || missing+=(chromium chromium-driver)
 # DECNET's queries are asked as DECNET asks them.
 { /usr/bin/python3 -c 'import sqlalchemy, pymysql' || python3 -c 'import sqlalchemy, pymysql'; } 2>/dev/null ||
     missing+=(python3-sqlalchemy python3-pymysql)
@@ -33,7 +35,7 @@ if ! command -v cargo >/dev/null; then
 fi
 
 echo "== each set of features builds, with its tests"
-for features in "" sqlite mysql source; do
+for features in "" sqlite mysql source server; do
     cargo test --quiet --no-default-features --features "$features" --lib
     cargo test --quiet --no-default-features --features "$features" --no-run
 done
