@@ -105,7 +105,7 @@ fn main() {
     server.run(&[
         "CREATE DATABASE sensors",
         "CREATE USER writer@'127.0.0.1' IDENTIFIED BY 'bench'",
-        "GRANT SELECT, INSERT, DELETE, CREATE, CREATE VIEW, SHOW VIEW, DROP ON sensors.* TO writer@'127.0.0.1'",
+        "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW, SHOW VIEW, DROP ON sensors.* TO writer@'127.0.0.1'",
     ]);
     let url = format!("mysql://writer:bench@127.0.0.1:{}/sensors", server.port);
     // Makes the tables.

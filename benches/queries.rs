@@ -32,6 +32,8 @@ Measures queries on a large SQLite file: through Repository, through the view, a
   --times N     times that each question is asked of each, at most [201]
   --seconds S   time for each question, at most [8]
   --load S      seconds at full speed for the open segment [20]
+  --only-open   nothing but the questions that reach into the open segment
+  --most N      segments above which the busy writer merges [sqlite.max_segments]
   --dir PATH    where the two files are written [the target directory]; 1.2 KB a row in all
   --keep        leaves the files there, and uses those that are
   --make        makes the files and ends, for --keep: what is timed can then be run when the machine is quiet
@@ -49,13 +51,22 @@ struct Settings {
     each: Duration,
     load: Duration,
     dir: PathBuf,
+    most: usize,
     is_kept: bool,
+    only_open: bool,
     only_make: bool,
     is_json: bool,
 }
 
 fn main() {
     let settings = settings();
+    if settings.only_open {
+        let report = open_segment(&settings);
+        if settings.is_json {
+            println!("{report}");
+        }
+        return;
+    }
     let own = tempfile::tempdir_in(&settings.dir).expect("a directory for the files");
     let grown = Grown::new(if settings.is_kept { &settings.dir } else { own.path() }, settings.rows, settings.days);
     grown.make();
@@ -121,7 +132,8 @@ fn compare(tools: &Tools, question: &Question, settings: &Settings) -> [f64; 3] 
 fn open_segment(settings: &Settings) -> serde_json::Value {
     let dir = tempfile::tempdir_in(&settings.dir).expect("a directory for the file");
     let path = dir.path().join("open.db");
-    let config = Config::default();
+    let mut config = Config::default();
+    config.sqlite.max_segments = settings.most;
     let mut rows = Rows::new(0, 10_000_000);
     let backend = Sqlite::open(&path, &config).expect("a new database");
     // Closed segments below, then rows that fill the open one to the brim, and no moment to index it.
@@ -239,7 +251,9 @@ fn settings() -> Settings {
         each: Duration::from_secs(8),
         load: Duration::from_secs(20),
         dir: env!("CARGO_TARGET_TMPDIR").into(),
+        most: Config::default().sqlite.max_segments,
         is_kept: false,
+        only_open: false,
         only_make: false,
         is_json: false,
     };
@@ -257,6 +271,8 @@ fn settings() -> Settings {
             "--seconds" => settings.each = Duration::from_secs(number(value()) as u64),
             "--load" => settings.load = Duration::from_secs(number(value()) as u64),
             "--dir" => settings.dir = value().into(),
+            "--only-open" => settings.only_open = true,
+            "--most" => settings.most = number(value()),
             "--keep" => settings.is_kept = true,
             "--make" => settings.only_make = true,
             "--json" => settings.is_json = true,

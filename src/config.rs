@@ -81,14 +81,14 @@ impl<'de> Deserialize<'de> for Bytes {
 }
 
 /// Durations as text: `50ms`, `30s`, `2m`, `1h`.
-mod duration {
+pub(crate) mod duration {
     use super::*;
 
-    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&super::duration_text(*value))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
         super::parse_duration(&text).map_err(serde::de::Error::custom)
     }
@@ -111,7 +111,7 @@ mod optional_duration {
     }
 }
 
-fn duration_text(value: Duration) -> String {
+pub(crate) fn duration_text(value: Duration) -> String {
     if value.subsec_nanos() == 0 { format!("{}s", value.as_secs()) } else { format!("{}ms", value.as_millis()) }
 }
 
@@ -403,7 +403,14 @@ impl Config {
     }
 }
 
-fn bounded<T: PartialOrd>(key: &str, value: T, low: T, high: T, text: fn(&T) -> String) -> Result<(), Error> {
+/// Checks one value against its bounds.
+pub(crate) fn bounded<T: PartialOrd>(
+    key: &str,
+    value: T,
+    low: T,
+    high: T,
+    text: fn(&T) -> String,
+) -> Result<(), Error> {
     if value >= low && value <= high {
         return Ok(());
     }

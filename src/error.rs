@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Unsupported,
     /// Another pipeline writes to the database: stop it, or send rows through it.
     InUse,
+    /// Something of that name is there already, or what is there forbids the change: look at it first.
+    Conflict,
     /// The database was made by a newer forebay: use that one.
     NewerSchema,
     /// The database was made by an older forebay and can be read after this one has written to it.

@@ -36,12 +36,13 @@
 //! | [`maintenance`] | work on a database by hand: pruning |
 //! | [`database_url`] | every way to name a database |
 //! | `source` | readers of capture files and logs (feature `source`) |
+//! | `server` | metrics, health and a status page over HTTP (feature `server`) |
 //! | [`telemetry`] | every metric |
 //!
 //! # Features
 //!
 //! `sqlite` (default): the SQLite backend, its C source bundled. `mysql` (default): the MySQL and MariaDB backend, in pure
-//! Rust, with TLS. `source`: readers of files. `cli` (default): the
+//! Rust, with TLS. `source`: readers of files. `server`: metrics, health and a status page. `cli` (default): the
 //! program `forebay`; an embedding host takes `default-features = false, features = ["sqlite"]`. Without any, there is
 //! the backend that counts rows and keeps none, `memory:`.
 
@@ -61,6 +62,8 @@ mod ranges;
 mod receipt;
 mod reject;
 pub mod repository;
+#[cfg(feature = "server")]
+pub mod server;
 #[cfg(feature = "source")]
 pub mod source;
 pub mod telemetry;

@@ -95,15 +95,24 @@ impl<const N: usize> Packer<N> {
     }
 }
 
-/// Says why `text` cannot be a `fields` column, or `None` if it can.
+/// Says why `text` cannot be a `fields` column, or `None` if it can: it must be one JSON object.
 ///
-/// It must be one JSON object, at most 128 levels deep: that is what serde_json reads back, and SQLite's own JSON
-/// functions refuse 1000. One bad row would otherwise fail every later query that looks into `fields`.
+/// One bad row would otherwise fail every later query that looks into `fields`.
 pub(crate) fn fields_fault(text: &str) -> Option<&'static str> {
-    const MAX_DEPTH: u32 = 128;
     if !text.trim_start().starts_with('{') {
         return Some("fields is not a JSON object");
     }
+    json_fault(text).map(|fault| {
+        if fault == TOO_DEEP { "fields is nested more than 128 levels deep" } else { "fields is not valid JSON" }
+    })
+}
+
+const TOO_DEEP: &str = "is nested more than 128 levels deep";
+
+/// Says why `text` is no JSON text that everybody can read, or `None` if it is one: at most 128 levels deep, which is what
+/// serde_json reads back, and SQLite's own JSON functions refuse 1000.
+pub(crate) fn json_fault(text: &str) -> Option<&'static str> {
+    const MAX_DEPTH: u32 = 128;
     let mut depth = 0u32;
     let (mut in_string, mut escaped) = (false, false);
     for byte in text.bytes() {
@@ -114,14 +123,14 @@ pub(crate) fn fields_fault(text: &str) -> Option<&'static str> {
             b'{' | b'[' if !in_string => {
                 depth += 1;
                 if depth > MAX_DEPTH {
-                    return Some("fields is nested more than 128 levels deep");
+                    return Some(TOO_DEEP);
                 }
             }
             b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    serde_json::from_str::<serde::de::IgnoredAny>(text).is_err().then_some("fields is not valid JSON")
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_err().then_some("is not valid JSON")
 }
 
 #[cfg(test)]

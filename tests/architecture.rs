@@ -38,7 +38,6 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("argon2", &["src/repository/", "src/backend/"]),
     ("notify", &["src/source/"]),
     ("glob::", &["src/source/"]),
-    ("pktbaffle", &["src/source/"]),
     ("libc", &[LIVE]),
     ("syslog_loose", &["src/source/format/"]),
     ("libsqlite3_sys", &["tests/", "benches/", YARDSTICK]),

@@ -13,6 +13,8 @@ command -v sqlite3 >/dev/null || missing+=(sqlite3)
 PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null || missing+=(mariadb-server)
 [ -e /usr/lib/galera/libgalera_smm.so ] || missing+=(galera-4)
 command -v rsync >/dev/null || missing+=(rsync)
+PATH="$PATH:/usr/sbin" command -v ip >/dev/null || missing+=(iproute2)
+command -v tcpdump >/dev/null || missing+=(tcpdump)
 command -v openssl >/dev/null || missing+=(openssl)
 # DECNET's queries are asked as DECNET asks them.
 { /usr/bin/python3 -c 'import sqlalchemy, pymysql' || python3 -c 'import sqlalchemy, pymysql'; } 2>/dev/null ||

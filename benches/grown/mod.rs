@@ -16,7 +16,7 @@ pub const BATCH: usize = 8192;
 /// The first row's time, in nanoseconds since the Unix epoch.
 const BEGIN: i64 = 1_760_000_000_000_000_000;
 /// After so long without a change the work on segments counts as done: it goes on every 100 ms.
-const QUIET: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_secs(5);
 
 /// The two files.
 pub struct Grown {
@@ -43,25 +43,28 @@ impl Grown {
 
     /// Makes what is not there yet.
     pub fn make(&self) {
-        if !self.ours.exists() {
-            self.write();
+        let began = Instant::now();
+        let is_there = self.ours.exists();
+        let backend = Sqlite::open(&self.ours, &Config::default()).expect("a database");
+        if !is_there {
+            self.write(&backend);
+            eprintln!("{} rows written after {:.0?}", self.rows, began.elapsed());
         }
+        // An earlier run may have been stopped.
+        settle(&self.ours);
+        backend.close("memory/").expect("the file is ours");
+        drop(backend);
+        eprintln!("segments done after {:.0?}", began.elapsed());
         if !self.plain.exists() {
             self.copy();
         }
     }
 
-    fn write(&self) {
-        let began = Instant::now();
-        let backend = Sqlite::open(&self.ours, &Config::default()).expect("a new database");
+    fn write(&self, backend: &Sqlite) {
         let mut rows = Rows::new(0, self.step());
         for (number, batch) in batches(self.rows).enumerate() {
             backend.write(&rows.batch(number, batch)).expect("a write");
         }
-        eprintln!("{} rows written after {:.0?}", self.rows, began.elapsed());
-        settle(&self.ours);
-        backend.close("memory/").expect("the file is ours");
-        eprintln!("segments done after {:.0?}", began.elapsed());
     }
 
     /// Copies the rows in the order of their ids and builds the indexes when all are there: then they are denser than

@@ -28,6 +28,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::ranges::Ranges;
 use crate::receipt::{Receipt, ReceiptError};
+use crate::repository::Repository;
 
 mod batcher;
 mod clock;
@@ -50,6 +51,7 @@ pub use replay::{Replay, ReplayRows};
 pub use status::{Counts, LaneState, LaneStatus, Status, Summary};
 
 use lane::Lane;
+use open::OpenRepository;
 use queue::Intake;
 use writer::{Control, WriterHandle};
 
@@ -66,6 +68,8 @@ pub struct Pipeline {
     writers: Vec<WriterHandle>,
     /// The writers own the backends, so that they are gone when the last writer has ended.
     backends: Arc<[Weak<dyn Backend>]>,
+    /// Of the first database that was named; `None` when all backends are the host's own.
+    repository: Option<OpenRepository>,
 }
 
 impl Pipeline {
@@ -119,6 +123,16 @@ impl Pipeline {
     /// When the ledger cannot be read: [`ErrorKind::Unavailable`] if waiting may mend that, else [`ErrorKind::Database`].
     pub fn committed(&self, prefix: &str) -> Result<BTreeMap<String, Ranges>, Error> {
         self.ledger(0, prefix)
+    }
+
+    /// Opens a repository of the first database that was named: for SQLite, what is changed through it goes over the
+    /// writer's connection, between two batches, while the pipeline is open.
+    ///
+    /// # Errors
+    /// As [`Repository::open`]; [`ErrorKind::Unsupported`] when no database was named.
+    pub fn repository(&self) -> Result<Repository, Error> {
+        let none = || Error::new(ErrorKind::Unsupported, "this pipeline has no database that a URL names");
+        self.repository.as_ref().ok_or_else(none)?()
     }
 
     fn ledger(&self, lane: usize, prefix: &str) -> Result<BTreeMap<String, Ranges>, Error> {

@@ -12,6 +12,7 @@ use crate::batch::EPHEMERAL;
 use crate::config::Config;
 use crate::database_url::DatabaseUrl;
 use crate::error::{Error, ErrorKind};
+use crate::repository::Repository;
 use crate::telemetry;
 
 /// Gathers the settings and backends of a [`Pipeline`].
@@ -64,8 +65,11 @@ impl PipelineBuilder {
     pub fn open(self) -> Result<Pipeline, Error> {
         self.config.validate()?;
         let mut backends = Vec::new();
+        let mut repository: Option<OpenRepository> = None;
         for url in &self.urls {
-            backends.push(open_backend(&DatabaseUrl::parse(url)?, &self.config)?);
+            let (backend, beside) = open_backend(&DatabaseUrl::parse(url)?, &self.config)?;
+            backends.push(backend);
+            repository = repository.or(Some(beside));
         }
         backends.extend(self.backends);
         if backends.is_empty() {
@@ -95,28 +99,40 @@ impl PipelineBuilder {
                 writer.map_err(|error| Error::new(ErrorKind::System, "start the writer's threads").because(error))?,
             );
         }
-        Ok(Pipeline { intake, lanes: lanes.into(), writers, backends: weak })
+        Ok(Pipeline { intake, lanes: lanes.into(), writers, backends: weak, repository })
     }
 }
 
-fn open_backend(url: &DatabaseUrl, config: &Config) -> Result<Arc<dyn Backend>, Error> {
+/// Opens a repository of the database that a lane writes to.
+pub(super) type OpenRepository = Box<dyn Fn() -> Result<Repository, Error> + Send + Sync>;
+
+/// Opens a backend, and says how a repository of the same database is opened beside it.
+fn open_backend(url: &DatabaseUrl, config: &Config) -> Result<(Arc<dyn Backend>, OpenRepository), Error> {
     match url {
-        DatabaseUrl::Memory => Ok(Arc::new(Memory::default())),
+        DatabaseUrl::Memory => Ok((Arc::new(Memory::default()), beside(url, config))),
         #[cfg(feature = "sqlite")]
-        DatabaseUrl::Sqlite(path) => Ok(Arc::new(crate::backend::sqlite::Sqlite::open(path, config)?)),
-        #[cfg(not(feature = "sqlite"))]
-        DatabaseUrl::Sqlite(_) => {
-            let _ = config;
-            Err(Error::new(ErrorKind::Unsupported, "this build has no SQLite; build it with the feature `sqlite`"))
+        DatabaseUrl::Sqlite(path) => {
+            let backend = Arc::new(crate::backend::sqlite::Sqlite::open(path, config)?);
+            let (pipeline, path) = (Arc::downgrade(&backend), path.clone());
+            Ok((backend, Box::new(move || Repository::beside(&path, pipeline.clone()))))
         }
         #[cfg(feature = "mysql")]
-        DatabaseUrl::Mysql(url) => Ok(Arc::new(crate::backend::mysql::Mysql::open(url, &config.mysql)?)),
-        #[cfg(not(feature = "mysql"))]
-        DatabaseUrl::Mysql(_) => {
-            let _ = config;
-            Err(Error::new(ErrorKind::Unsupported, "this build has no MySQL; build it with the feature `mysql`"))
+        DatabaseUrl::Mysql(server) => {
+            let backend = crate::backend::mysql::Mysql::open(server, &config.mysql)?;
+            Ok((Arc::new(backend), beside(url, config)))
+        }
+        #[cfg(not(all(feature = "mysql", feature = "sqlite")))]
+        _ => {
+            let why = "this build has no such database; build it with the feature `sqlite` or `mysql`";
+            Err(Error::new(ErrorKind::Unsupported, why))
         }
     }
+}
+
+/// Opens a repository as any other process would.
+fn beside(url: &DatabaseUrl, config: &Config) -> OpenRepository {
+    let (url, config) = (url.clone(), config.clone());
+    Box::new(move || Repository::at(&url, &config))
 }
 
 /// Returns a name for the pipeline that no other has, of this or another process: 64 random bits.

@@ -5,31 +5,51 @@
 //! database does to answer is under `backend/<name>/`; `open.rs` alone knows which there are. Every value of a filter
 //! is bound, and column names come from enums, so nothing that a user writes becomes SQL.
 //!
+//! [`State`], [`Deployments`], [`Users`] and [`Tokens`] keep what hosts of sensors need beside rows; their statements are
+//! shared by the SQL backends (`backend/sql/store.rs` says how), and `kept.rs` hands them out.
+//!
 //! Calls block, for as long as the database takes: async hosts call them from a thread for blocking work. Whether there
 //! will be an async form too is decided with the first backend whose driver is async.
 
 use std::sync::Arc;
 
 use crate::capture::Capture;
+use crate::config::Config;
+use crate::database_url::DatabaseUrl;
 use crate::error::Error;
 use crate::event::Event;
 
 mod columns;
+mod deployments;
 mod filter;
+mod kept;
 mod open;
 mod page;
+mod password;
+mod state;
 mod table;
+mod users;
 
 pub use columns::{CaptureColumn, Column, EventColumn, Record};
+pub use deployments::{
+    Change, Deployment, DeploymentFilter, DeploymentKind, DeploymentPlan, DeploymentState, Deployments, MAX_HISTORY,
+    MAX_REASON, MAX_SERVICES, Swept, Transition,
+};
 pub use filter::Filter;
 pub use page::{Cursor, Direction, MAX_LIMIT, Page, Paging, Sort, Stored};
+pub use password::{MAX_PASSWORD, MIN_PASSWORD, Password};
+pub use state::{Entry, Key, MAX_KEY, MAX_VALUE, State, Swap};
 pub use table::{Bucket, Table, Tally};
+pub use users::{MAX_NAME, NewUser, Role, Tokens, User, UserChange, Users};
+
+use kept::Kept;
 
 /// A database, open for reading. Cloning is cheap; any number of threads may ask at once.
 #[derive(Clone)]
 pub struct Repository {
     events: Arc<dyn Table<Event>>,
     captures: Arc<dyn Table<Capture>>,
+    kept: Kept,
 }
 
 impl Repository {
@@ -56,7 +76,16 @@ impl Repository {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for a database that cannot be read, else what stands in the way:
     /// see [`ErrorKind`](crate::ErrorKind).
     pub fn open(url: &str) -> Result<Self, Error> {
-        open::open(url)
+        Self::open_with(url, &Config::default())
+    }
+
+    /// As [`open`](Self::open), with settings: those of `config.mysql` matter.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(url: &str, config: &Config) -> Result<Self, Error> {
+        config.validate()?;
+        open::open(&DatabaseUrl::parse(url)?, config)
     }
 
     /// The events.

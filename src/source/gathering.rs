@@ -3,9 +3,10 @@
 //! A record that cannot be read becomes a row of `ingest_rejects` with its position, in the same chunk as its neighbours;
 //! it keeps every byte that a row has room for.
 
-use super::Malformed;
-use super::format::reason;
+use super::format::{Defaults, Parser, reason};
+use super::{Malformed, Stop};
 use crate::chunk::{Row, RowType};
+use crate::event::Event;
 use crate::pipeline::{Replay, ReplayRows};
 use crate::receipt::Receipt;
 use crate::reject::Reject;
@@ -53,6 +54,39 @@ pub(super) fn too_large(bytes: usize) -> Malformed {
     malformed(reason::TOO_LARGE, format!("the record comes to {bytes} bytes, more than batch.max_bytes"))
 }
 
+/// Reads a whole line into a row that a pipeline takes; `None` as [`Parser::parse`].
+pub(super) fn event_of(
+    parser: &mut Parser,
+    line: &[u8],
+    defaults: &Defaults<'_>,
+    max_row_bytes: usize,
+) -> Result<Option<Event>, Malformed> {
+    // A row has its line twice, in `raw` and in its columns: a longer one has no chance, so it is not even parsed.
+    if line.len() > max_row_bytes / 2 {
+        return Err(too_long(line.len() as u64));
+    }
+    match parser.parse(line, defaults)? {
+        Some(event) if event.weight() > max_row_bytes => Err(too_large(event.weight())),
+        event => Ok(event),
+    }
+}
+
+/// Of a line that is not even parsed.
+pub(super) fn too_long(bytes: u64) -> Malformed {
+    malformed(reason::TOO_LARGE, format!("a line of {bytes} bytes makes a row above batch.max_bytes"))
+}
+
+/// Whether rows were taken.
+#[derive(Debug)]
+pub(super) enum Sent {
+    /// They were.
+    Taken,
+    /// There was no room until the source was told to stop.
+    Stopped,
+    /// The pipeline takes none any more.
+    Closed,
+}
+
 /// Rows that are gathered into a chunk; those of a chunk follow each other without a gap.
 pub(super) struct Gathering<T: RowType> {
     pub(super) replay: Replay<T>,
@@ -84,13 +118,38 @@ impl<T: RowType> Gathering<T> {
         self.rows.is_empty()
     }
 
+    /// Returns how many rows there are, and which positions they cover: from the first up to, not including, the second.
+    pub(super) fn span(&self) -> (usize, u64, u64) {
+        (self.rows.len(), self.first, self.ends.last().copied().unwrap_or(self.first))
+    }
+
     /// Sends the rows; `None` when the pipeline takes none any more. The receipt resolves when they are settled.
     pub(super) fn send(&mut self) -> Option<Receipt> {
         if self.rows.is_empty() {
             return Some(Receipt::resolved(Ok(())));
         }
-        self.bytes = 0;
-        let rows = ReplayRows::spanning(self.first, std::mem::take(&mut self.ends), std::mem::take(&mut self.rows));
+        let rows = self.take();
         self.replay.send_blocking(rows).ok()
+    }
+
+    /// As [`send`](Self::send), but waits for room only until `stop` is said. Rows that were not taken are gone from here,
+    /// and still in their source.
+    pub(super) fn send_unless(&mut self, stop: &Stop) -> Sent {
+        if self.rows.is_empty() {
+            return Sent::Taken;
+        }
+        let rows = self.take();
+        pollster::block_on(async {
+            tokio::select! {
+                biased;
+                sent = self.replay.send(rows) => if sent.is_ok() { Sent::Taken } else { Sent::Closed },
+                () = stop.stopped() => Sent::Stopped,
+            }
+        })
+    }
+
+    fn take(&mut self) -> ReplayRows<T> {
+        self.bytes = 0;
+        ReplayRows::spanning(self.first, std::mem::take(&mut self.ends), std::mem::take(&mut self.rows))
     }
 }

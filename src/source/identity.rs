@@ -14,7 +14,7 @@
 //! a move to another file system count as new files.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::UNIX_EPOCH;
@@ -24,17 +24,21 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::ranges::Ranges;
 
 /// Most bytes at the start of a file that tell it from another.
-const HEAD: u64 = 4096;
+pub(super) const HEAD: u64 = 4096;
 
 /// A file's part of its name that can be told without knowing the ledger: `file/INODE-BIRTH-`.
 ///
 /// # Errors
 /// When the operating system does not describe the file.
 pub fn ledger_prefix(file: &File) -> io::Result<String> {
-    let metadata = file.metadata()?;
+    Ok(prefix_of(&file.metadata()?))
+}
+
+/// As [`ledger_prefix`].
+pub(super) fn prefix_of(metadata: &Metadata) -> String {
     let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
     let born = born.map_or_else(|| format!("dev{:x}", metadata.dev()), |born| format!("{:x}", born.as_nanos()));
-    Ok(format!("file/{:x}-{born}-", metadata.ino()))
+    format!("file/{:x}-{born}-", metadata.ino())
 }
 
 /// Returns the file's name in the ledger: the one of `known` (what the ledger has for [`ledger_prefix`]) whose first bytes
@@ -43,9 +47,41 @@ pub fn ledger_prefix(file: &File) -> io::Result<String> {
 /// # Errors
 /// When the file cannot be read.
 pub fn ledger_name(file: &File, prefix: &str, known: &BTreeMap<String, Ranges>) -> io::Result<String> {
+    name_of(file, prefix, known, Former::MayGoOn)
+}
+
+/// As [`ledger_name`], of a file that was seen to be emptied: never one of `known`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn next_ledger_name(file: &File, prefix: &str, known: &BTreeMap<String, Ranges>) -> io::Result<String> {
+    name_of(file, prefix, known, Former::IsOver)
+}
+
+/// Returns whether a file whose first bytes are `head` may be a copy of the one that has this name: no more can be told
+/// by the name.
+pub(super) fn begins_alike(name: &str, head: &[u8]) -> bool {
+    let print = Fingerprint::parse(name, prefix_in(name));
+    print.is_some_and(|print| print.length > 0 && print == Fingerprint::of(head, print.length, print.count))
+}
+
+/// Returns what [`ledger_prefix`] was when the name was made.
+pub(super) fn prefix_in(name: &str) -> &str {
+    let end = name.match_indices('-').nth(1).map_or(0, |(at, _)| at + 1);
+    &name[..end]
+}
+
+/// Whether a file can still be what the ledger knows of its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Former {
+    MayGoOn,
+    IsOver,
+}
+
+fn name_of(file: &File, prefix: &str, known: &BTreeMap<String, Ranges>, former: Former) -> io::Result<String> {
     let file_length = file.metadata()?.len();
     let mut head = vec![0; usize::try_from(file_length.min(HEAD)).unwrap_or_default()];
-    let length = read_at_most(file, &mut head)?;
+    let length = read_fully_at(file, &mut head, 0)?;
     head.truncate(length);
     // Positions are bytes of the lines, or fewer: numbers of packets. Those of compressed lines may lie beyond the end.
     let is_compressed = head.starts_with(&[0x1f, 0x8b]);
@@ -55,7 +91,7 @@ pub fn ledger_name(file: &File, prefix: &str, known: &BTreeMap<String, Ranges>) 
         alike.filter(|(print, _)| *print == Fingerprint::of(&head, print.length, print.count)).collect();
     // The latest: with more bytes than the others, or the highest count.
     let latest = alike.iter().max_by_key(|(print, _)| (print.length, print.count));
-    let same = latest.filter(|(_, committed)| holds(committed));
+    let same = latest.filter(|(_, committed)| former == Former::MayGoOn && holds(committed));
     let print = same.map_or_else(
         || {
             let taken = alike.iter().filter(|(print, _)| print.length == head.len()).map(|(print, _)| print.count + 1);
@@ -95,12 +131,15 @@ impl Fingerprint {
     }
 }
 
-fn read_at_most(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads from `offset` on until the buffer is full or the file ends; returns how many bytes.
+pub(super) fn read_fully_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], filled as u64)? {
-            0 => break,
-            read => filled += read,
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(filled)

@@ -10,9 +10,12 @@ mod gathering;
 pub mod identity;
 pub mod lines;
 pub mod link;
+#[cfg(target_os = "linux")]
+pub mod live;
 mod meter;
 pub mod pcap;
 mod stop;
+pub mod tail;
 
 pub use meter::{Meter, SourceState, SourceStatus};
 pub use stop::Stop;

@@ -35,6 +35,7 @@ fn counters() {
             "forebay_errors_total",
             "Errors of a lane, by what they mean (transient, rejected, fatal) and where they happened",
         ),
+        ("forebay_query_errors_total", "Calls of a repository that were not answered, by op"),
         ("forebay_retention_rows_total", "Rows dropped by retention, by the limit that was passed"),
         ("forebay_retention_segments_total", "Segments dropped by retention, by the limit that was passed"),
         (
@@ -101,6 +102,7 @@ fn histograms() {
         ("forebay_queue_wait_seconds", "Acceptance of a batch's oldest row to the beginning of its first write"),
         ("forebay_write_seconds", "Time of one successful attempt to write a batch"),
         ("forebay_latency_seconds", "Acceptance of a batch's oldest row to its commit"),
+        ("forebay_query_seconds", "Time of one call of a repository, by op"),
         ("forebay_sqlite_checkpoint_seconds", "Time of moving the log into the file once"),
         ("forebay_sqlite_busy_wait_seconds", "Time that a batch waited for another program's lock, if it waited"),
         ("forebay_mysql_pool_wait_seconds", "Time that work waited for a connection of the pool"),

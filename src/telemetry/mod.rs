@@ -1,7 +1,7 @@
 //! Every metric: its name, unit, help and labels. The only user of the `metrics` macros.
 //!
-//! `describe` has the help texts, `pipeline` what a pipeline counts, `sqlite` and `mysql` what those backends do, `source`
-//! what comes in. Names follow Prometheus' rules and, where it has a word, Vector's vocabulary with our prefix.
+//! `describe` has the help texts, `pipeline` what a pipeline counts, `sqlite` and `mysql` what those backends do, `query`
+//! what is asked of a repository, `source` what comes in. Names follow Prometheus' rules and, where it has a word, Vector's vocabulary with our prefix.
 //!
 //! Uses the facade alone: with no recorder installed each call costs a branch. Handles are made when a pipeline opens,
 //! so install the recorder first; they are used once per batch, not per row. Gauges of what passes with time (ages, sizes
@@ -13,6 +13,8 @@ mod describe;
 #[cfg(feature = "mysql")]
 mod mysql;
 mod pipeline;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+mod query;
 mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -21,6 +23,8 @@ pub use describe::describe;
 #[cfg(feature = "mysql")]
 pub(crate) use mysql::{PoolFigures, PoolMetrics, PoolWait};
 pub(crate) use pipeline::{BufferGauges, IntakeMetrics, LaneGauge, LaneMetrics};
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) use query::query;
 pub use source::{SourceFigures, sources};
 #[cfg(feature = "sqlite")]
 pub(crate) use sqlite::{WalMetrics, file, retired, segment_step, segments};

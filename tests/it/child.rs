@@ -20,6 +20,12 @@ fn plays_the_role_that_its_parent_names() {
         "write" => crate::crash::write(&database),
         #[cfg(feature = "mysql")]
         "write_to_server" => crate::mysql::open::write(&database.to_string_lossy()),
+        #[cfg(all(feature = "source", target_os = "linux"))]
+        "live_unprivileged" => crate::live::unprivileged(),
+        #[cfg(all(feature = "source", target_os = "linux"))]
+        "live_cable" => crate::live::on_a_cable(),
+        #[cfg(feature = "source")]
+        "tail" => crate::tail::torture::follow(&database.to_string_lossy()),
         "full_disk" => crate::sqlite::disk::on_a_full_disk(&database),
         "full_disk_amid_steps" => crate::sqlite::disk::on_a_full_disk_amid_steps(&database),
         "file_limit" => crate::sqlite::disk::at_a_file_limit(&database),

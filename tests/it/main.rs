@@ -2,7 +2,9 @@
 //!
 //! `harness` has the faults and the paused clock, `conformance` is what every backend must do alone, `model` plays
 //! random programs against a pipeline, `promises` has one test for each promise, `sqlite` and `crash` do real harm to
-//! real files, `mysql` to real servers. `child` is what this binary does when a test starts it again as another process.
+//! real files, `mysql` to real servers, `live` captures real packets, `tail` follows files that are rotated every way;
+//! `kept` is what every database must do beside rows, `decnet` what DECNET asks. `child` is what this binary does when a
+//! test starts it again as another process.
 
 mod conformance;
 mod harness;
@@ -14,9 +16,15 @@ mod runtimes;
 mod child;
 #[cfg(feature = "sqlite")]
 mod crash;
+#[cfg(all(feature = "source", feature = "sqlite", target_os = "linux"))]
+mod live;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod decnet;
+#[cfg(all(feature = "mysql", feature = "sqlite"))]
+mod kept;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod mysql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(all(feature = "source", feature = "sqlite"))]
+mod tail;

@@ -12,6 +12,7 @@ mod samples;
 
 mod bench;
 mod db;
+mod export;
 mod faults;
 mod identity;
 mod kill;

@@ -35,7 +35,7 @@ const DENIED: Meaning = Meaning::Refused(ErrorKind::AccessDenied, "correct the u
 const MISSING: Meaning = Meaning::Refused(ErrorKind::Configuration, "create the database, or correct its name");
 const GRANT: Meaning = Meaning::Refused(
     ErrorKind::AccessDenied,
-    "grant the user SELECT, INSERT, DELETE, CREATE, CREATE VIEW and SHOW VIEW on the database",
+    "grant the user SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW and SHOW VIEW on the database",
 );
 
 pub(super) fn meaning(code: u16) -> Meaning {

@@ -182,6 +182,7 @@ impl Servers {
                 is_of_cluster: false,
                 limits: self.limits,
                 packet: 0,
+                most_at_once: 0,
             };
             link.batch(&self.session()).await?;
             let greeting = "SELECT CAST(@@version AS CHAR) AS version, CAST(@@max_allowed_packet AS SIGNED) AS packet, \
@@ -196,7 +197,8 @@ impl Servers {
             link.ping().await?;
             let cluster: Vec<Shown> = link.load(diesel::sql_query("SHOW VARIABLES LIKE 'wsrep_on'")).await?;
             link.is_of_cluster = cluster.iter().any(|shown| shown.value == "ON");
-            link.packet = usize::try_from(greeting.packet).unwrap_or(0).min(LARGEST_PACKET);
+            link.most_at_once = usize::try_from(greeting.packet).unwrap_or(0);
+            link.packet = link.most_at_once.min(LARGEST_PACKET);
             Ok(link)
         };
         timeout(limit, work).await.unwrap_or_else(|_| Err(Fault::timed_out("set the session up", limit)))
@@ -242,10 +244,16 @@ pub(super) struct Link {
     is_of_cluster: bool,
     limits: Limits,
     packet: usize,
+    most_at_once: usize,
 }
 
 impl Link {
-    /// Returns how many bytes one statement may have.
+    /// Returns how many bytes the server takes as one statement, in however many packets.
+    pub(super) fn most_at_once(&self) -> usize {
+        self.most_at_once
+    }
+
+    /// Returns how many bytes one statement should have.
     pub(super) fn packet(&self) -> usize {
         self.packet
     }

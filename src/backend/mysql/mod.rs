@@ -2,7 +2,7 @@
 //!
 //! `link` is one connection and its time limits, `pool` keeps those that are idle, `schema` makes the tables, `write`
 //! puts a batch into one transaction, `ledger` reads what is committed and keeps that table small, `error` says what each
-//! error means; `inspect` and `reset` work by hand, over a `session`. Here is what stands between them and the pipeline,
+//! error means; `store` keeps state, deployments and users; `inspect` and `reset` work by hand, over a `session`. Here is what stands between them and the pipeline,
 //! which calls from plain threads: a small runtime of our own, and a wait for each call. So no write is ever dropped
 //! half-way, any host will do, and a starved host runtime stalls nothing.
 //!
@@ -34,6 +34,7 @@ mod pool;
 mod reset;
 mod schema;
 mod session;
+mod store;
 mod tls;
 mod write;
 
@@ -44,6 +45,7 @@ use ledger::{Settled, Work};
 use link::{Link, Servers};
 use pool::Pool;
 pub(crate) use reset::{init, reset};
+pub(crate) use store::MysqlStore;
 
 /// Attempts at rows that failed for a reason nobody knows, before they are taken for bad ones.
 const UNKNOWN_ATTEMPTS: u32 = 5;

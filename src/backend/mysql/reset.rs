@@ -15,7 +15,18 @@ use crate::error::{Error, ErrorKind};
 
 /// What we make, in the order in which it can be dropped. The version goes last: what is half dropped is still ours.
 const VIEWS: [&str; 2] = ["events_view", "captures_view"];
-const TABLES: [&str; 5] = ["events", "captures", "ingest_ledger", "ingest_rejects", "forebay_schema"];
+const TABLES: [&str; 10] = [
+    "events",
+    "captures",
+    "ingest_ledger",
+    "ingest_rejects",
+    "state",
+    "deployments",
+    "deployment_history",
+    "users",
+    "revoked_tokens",
+    "forebay_schema",
+];
 /// Longest wait for a statement: a large table takes its time.
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// How long others who are connected may take to leave: a program that has just ended still has its connections there.

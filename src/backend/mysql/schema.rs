@@ -13,10 +13,21 @@ use crate::error::ErrorKind;
 use crate::timestamp::Timestamp;
 
 /// The statements that lead from each version to the next; the first makes version 1.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/2026-11-21-000001_rows/up.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/2026-11-21-000001_rows/up.sql"),
+    include_str!("migrations/2026-11-27-000001_state/up.sql"),
+];
 /// The version that they lead to.
 pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
-pub(super) const OUR_TABLES: &str = "'events','captures','ingest_ledger','ingest_rejects'";
+pub(super) const OUR_TABLES: &str = "'events','captures','ingest_ledger','ingest_rejects','state','deployments',\
+                                     'deployment_history','users','revoked_tokens'";
+/// Tables whose names another program in the same database may well have, with their columns: what is there before we have
+/// made it must be from a migration of ours that was killed.
+const COMMON: &str = "('state','key,value,version,updated'),\
+                      ('deployments','name,kind,host,services,config,address,hash,state,last_error,last_seen,created,updated'),\
+                      ('deployment_history','id,deployment,at,from_state,to_state,reason'),\
+                      ('users','id,name,role,password_hash,must_change,disabled,tokens_valid_from,created,updated'),\
+                      ('revoked_tokens','token,user_id,at,expires')";
 /// No server-wide name: two databases on one server do not wait for each other. A lock's name has at most 64 characters.
 pub(super) const LOCK: &str = "CONCAT('forebay-', MD5(DATABASE()))";
 
@@ -68,6 +79,19 @@ async fn migrate(link: &mut Link, url: &MysqlUrl, known: i64) -> Result<(), Faul
             "the database `{database}` has schema version {found}, this forebay knows {known}; use a newer one"
         );
         return Err(Fault::new(Meaning::Refused(ErrorKind::NewerSchema, ""), text));
+    }
+    let others = format!(
+        "SELECT count(*) AS number FROM (SELECT table_name AS t, GROUP_CONCAT(column_name ORDER BY ordinal_position) AS c \
+         FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name IN ({OUR_TABLES}) \
+         AND table_name NOT IN ('events', 'captures', 'ingest_ledger', 'ingest_rejects') GROUP BY table_name) AS found \
+         WHERE (t, c) NOT IN ({COMMON})"
+    );
+    if found < Some(2) && link.number(&others).await? != Some(0) {
+        let text = format!(
+            "the database `{database}` has a table `state`, `deployments`, `deployment_history`, `users` or `revoked_tokens` \
+             that is another program's; use another database"
+        );
+        return Err(Fault::new(Meaning::Refused(ErrorKind::NotADatabase, ""), text));
     }
     link.batch(
         "CREATE TABLE IF NOT EXISTS forebay_schema (version INT NOT NULL PRIMARY KEY, at BIGINT NOT NULL) ENGINE=InnoDB",

@@ -1,7 +1,8 @@
 //! The open file: its writing connection, its segments, and the rule for errors: a connection that may have been left in
 //! a state unknown to us is closed, and everything about the file is read anew with the next one.
 //!
-//! Shared by the backend (`mod.rs`), which writes batches, and the housekeeper, which works on the segments in between.
+//! Shared by the backend (`mod.rs`), which writes batches, the housekeeper, which works on the segments in between, and
+//! `store.rs`, which changes state.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -155,6 +156,24 @@ impl File {
         writer.closed_by_step &= writer.open.is_some();
         self.writes.fetch_sub(1, Ordering::Relaxed);
         written.map(|()| writer)
+    }
+
+    /// Runs `work` in a transaction of its own, between two batches: `work` ends what is begun for it.
+    pub(super) fn transact(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        let mut writer = self.writer();
+        let written = self.with_connection(&mut writer, |Open { connection, .. }| {
+            self.log.make_room(connection)?;
+            connection.batch_execute("BEGIN IMMEDIATE").map_err(error::of_transaction)?;
+            work(connection)
+        });
+        writer.last_write = Instant::now();
+        writer.closed_by_step &= writer.open.is_some();
+        self.writes.fetch_sub(1, Ordering::Relaxed);
+        written
     }
 
     /// Closes what the batch would fill beyond its limits, then does what is due. A failure of either is no reason not

@@ -3,8 +3,9 @@
 //! `open.rs` finds out what stands in the way of opening, `lock.rs` keeps every second writer out, `file.rs` holds the
 //! writing connection, `insert.rs` makes statements of a batch, `segments/` keeps the file as fast as it began,
 //! `housekeeper.rs` works on them in quiet moments, `checkpoint.rs` and `wal.rs` keep the write-ahead log short,
-//! `error.rs` says what each error means; `prune.rs`, `inspect.rs` and `reset.rs` work by hand; `reader/` answers a repository's questions. A batch is one transaction:
-//! BEGIN IMMEDIATE, the ledger entries, the rows, COMMIT.
+//! `error.rs` says what each error means; `prune.rs`, `inspect.rs` and `reset.rs` work by hand; `reader/` answers a repository's questions
+//! about rows, `store.rs` keeps state, deployments and users. A batch is one transaction: BEGIN IMMEDIATE, the ledger
+//! entries, the rows, COMMIT.
 //!
 //! Readers are never blocked (WAL). Another program that holds the write lock is waited for, 30 s an attempt. In-memory
 //! producers' ledger rows matter only while the outcome of a batch is unknown; here there is one batch at a time, so
@@ -41,6 +42,7 @@ mod prune;
 mod reader;
 mod reset;
 mod segments;
+mod store;
 mod wal;
 
 use checkpoint::Checkpointer;
@@ -53,6 +55,7 @@ use open::{Access, connect, identity, unusable};
 pub(crate) use prune::{plan_prune, prune};
 pub(crate) use reader::Reader;
 pub(crate) use reset::{init, reset};
+pub(crate) use store::SqliteStore;
 use wal::Log;
 
 /// Ledger entries after which the ledger is tidied up.

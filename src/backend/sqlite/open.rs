@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/backend/sqlite/migrations");
 /// What `PRAGMA user_version` is after all migrations.
-pub(super) const SCHEMA_VERSION: i64 = 3;
+pub(super) const SCHEMA_VERSION: i64 = 4;
 /// How long another holder of the writer lock may take to let go: one that was killed this moment still has its files
 /// open until the kernel has taken it apart.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -11,6 +11,19 @@ use super::open::{self, unusable};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 
+/// Tables beside those for rows.
+const OTHERS: [&str; 9] = [
+    "ingest_ledger",
+    "ingest_rejects",
+    "segments",
+    "state",
+    "deployments",
+    "deployment_history",
+    "users",
+    "revoked_tokens",
+    "__diesel_schema_migrations",
+];
+
 #[derive(QueryableByName)]
 struct Object {
     #[diesel(sql_type = Text)]
@@ -63,7 +76,7 @@ pub(crate) fn reset(path: &Path, config: &Config) -> Result<Vec<String>, Error> 
 
 /// Returns whether a table or view of this name is one that we make.
 fn is_ours(name: &str) -> bool {
-    if ["ingest_ledger", "ingest_rejects", "segments", "__diesel_schema_migrations"].contains(&name) {
+    if OTHERS.contains(&name) {
         return true;
     }
     let rest = name.strip_prefix("events").or_else(|| name.strip_prefix("captures"));

@@ -60,6 +60,9 @@ pub enum Command {
     /// Bring capture files and logs into a database, each exactly once.
     #[command(after_help = INGEST_HELP)]
     Ingest(Ingest),
+    /// Write captured packets back into a capture file.
+    #[command(after_help = crate::export::HELP)]
+    Export(crate::export::Export),
     /// Look after a database.
     #[command(subcommand, arg_required_else_help = true)]
     Db(Db),
@@ -148,7 +151,7 @@ pub struct Common {
 
 #[derive(Debug, Args)]
 pub struct Ingest {
-    /// Files to bring in: pcap, pcapng, EVE, Zeek, Cowrie or other JSON lines, plain or gzipped; `-` for standard input.
+    /// Files to bring in: pcap, pcapng, EVE, Zeek (JSON, TSV), Cowrie, DECNET, syslog or other JSON lines, plain or gzipped; `-` for standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Database to write to. Default: sqlite:forebay.db [env: FOREBAY_DB_URL]
@@ -157,7 +160,7 @@ pub struct Ingest {
     /// Sensor of every row. Default: the one that a record names, else this host's name. [env: FOREBAY_SENSOR]
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub sensor: Option<String>,
-    /// What the files hold (pcap, eve, zeek, cowrie, ndjson). Default: told from their content.
+    /// What the files hold (pcap, eve, zeek, zeek-tsv, cowrie, decnet, syslog, ndjson). Default: told from their content.
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<FileKind>,
     /// Bring the files in even if they are in already.
@@ -175,7 +178,8 @@ pub struct Ingest {
     /// Print nothing but faults.
     #[arg(short, long)]
     pub quiet: bool,
-    /// Serve Prometheus metrics at this loopback address while running, like `127.0.0.1:9464`.
+    /// Serve metrics, health and a status page at this address while running, like `127.0.0.1:9464`. Beyond loopback a
+    /// token is needed: `metrics.token_file` [env: FOREBAY_METRICS_TOKEN]
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
     /// Most rows of a batch. Default: 8192 [env: FOREBAY_BATCH_SIZE]

@@ -6,13 +6,13 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay::pipeline::{LaneState, Pipeline};
+use forebay::server::Settings;
 use forebay::source::file::{FileOptions, OnMalformed, Repeat, SourceFile};
 use forebay::{Config, DatabaseUrl, Error, ErrorKind};
 use indicatif::ProgressBar;
@@ -34,7 +34,7 @@ pub struct Plan {
     pub config: Config,
     pub url: String,
     pub sensor: Option<String>,
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Settings>,
 }
 
 /// Why nothing was begun.
@@ -56,9 +56,7 @@ impl Failure {
 pub fn run(flags: &Ingest, inputs: &[Input], plan: Plan, bar: &ProgressBar) -> Result<Exit, Failure> {
     let teller = Teller(bar.clone());
     let stop = signals::watch(teller.clone()).map_err(|error| Failure::usage(format!("watch for signals: {error}")))?;
-    if let Some(address) = plan.listen {
-        metrics::serve(address).map_err(Failure::usage)?;
-    }
+    let door = plan.listen.as_ref().map(metrics::listen).transpose().map_err(Failure::usage)?;
     let options = FileOptions {
         kind: flags.format,
         sensor: plan.sensor,
@@ -68,6 +66,7 @@ pub fn run(flags: &Ingest, inputs: &[Input], plan: Plan, bar: &ProgressBar) -> R
         max_row_bytes: usize::try_from(plan.config.batch.max_bytes.0).unwrap_or(usize::MAX),
     };
     let pipeline = Arc::new(Pipeline::builder().config(plan.config).database(&plan.url).open().map_err(refused)?);
+    let server = door.map(|door| door.open(&pipeline, &plan.url, Vec::new)).transpose().map_err(Failure::usage)?;
     let watch = Watch::start(&pipeline, bar, flags.give_up_after, &stop);
     let began = Instant::now();
     let patience = Patience { database: shown(&plan.url), limit: flags.give_up_after, quiet: flags.quiet };
@@ -94,6 +93,9 @@ pub fn run(flags: &Ingest, inputs: &[Input], plan: Plan, bar: &ProgressBar) -> R
     let deadline = if gave_up.is_some() { Duration::ZERO } else { LONG };
     let pipeline = Arc::into_inner(pipeline).ok_or_else(|| Failure::usage("the pipeline is still in use"))?;
     let summary = pipeline.shutdown_blocking(deadline);
+    if let Some(server) = server {
+        server.shutdown();
+    }
     bar.finish_and_clear();
     reader.tell_rest();
     let ledger_fault = reader.ledger_fault;

@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod db;
 mod environment;
+mod export;
 mod ingest;
 mod metrics;
 mod prune;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
             terminal::print(&String::from_utf8_lossy(&script));
             Ok(Exit::Done)
         }
+        Command::Export(flags) => export(&cli.common, flags),
         Command::Ingest(flags) => ingest(&cli.common, flags),
     };
     outcome
@@ -93,6 +95,17 @@ fn prune(common: &Common, flags: &args::Prune) -> Result<Exit, Failure> {
     prune::run(flags, settings.pipeline(), &url, &bar)
 }
 
+fn export(common: &Common, flags: &export::Export) -> Result<Exit, Failure> {
+    let usage = |message| Failure { exit: Exit::Usage, message };
+    let settings = gather(common).map_err(usage)?;
+    let url = environment::named_database(settings.database_url(flags.db.as_deref()), variable).map_err(usage)?;
+    let bar = export::bar(flags.quiet);
+    let outcome =
+        terminal::start_logging(common.verbose, &bar).map_err(usage).and_then(|()| export::run(flags, &url, &bar));
+    bar.finish_and_clear();
+    outcome
+}
+
 fn database(common: &Common, task: &db::Task<'_>) -> Result<Exit, Failure> {
     let usage = |message| Failure { exit: Exit::Usage, message };
     let settings = gather(common).map_err(usage)?;
@@ -114,7 +127,9 @@ fn variable(name: &str) -> Option<String> {
 fn ingest(common: &Common, flags: &args::Ingest) -> Result<Exit, Failure> {
     let usage = |message| Failure { exit: Exit::Usage, message };
     let settings = gather(common).map_err(usage)?;
-    let listen = flags.metrics.or(settings.metrics.listen);
+    let mut metrics = settings.metrics.clone();
+    metrics.listen = flags.metrics.or(metrics.listen);
+    let listen = metrics.server(variable("FOREBAY_METRICS_TOKEN"));
     let sensor = flags.sensor.clone().or_else(|| settings.sensor.clone());
     let (config, url) = settings.for_ingest(flags).map_err(usage)?;
     let url = environment::named_database(url, variable).map_err(usage)?;

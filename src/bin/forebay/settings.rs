@@ -4,11 +4,12 @@
 //! that names its path and the nearest key there is; which keys there are is read off the defaults themselves.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay::Config;
 use forebay::config::{BatchConfig, BufferConfig, Bytes, MysqlConfig, RetentionConfig, RetryConfig, SqliteConfig};
+use forebay::server::Tls;
 use serde::{Deserialize, Serialize};
 
 use crate::args::Ingest;
@@ -53,6 +54,9 @@ impl std::fmt::Debug for Database {
 #[serde(default)]
 pub struct Metrics {
     pub listen: Option<SocketAddr>,
+    pub token_file: Option<PathBuf>,
+    pub tls: Option<Tls>,
+    pub hosts: Vec<String>,
 }
 
 impl Settings {
@@ -91,7 +95,12 @@ impl Settings {
             retention,
             sensor: Some(String::new()),
             database: Database { url: Some(String::new()) },
-            metrics: Metrics { listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))) },
+            metrics: Metrics {
+                listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+                token_file: Some(PathBuf::new()),
+                tls: Some(Tls::default()),
+                hosts: Vec::new(),
+            },
             ..Self::default()
         };
         toml::Table::try_from(full).unwrap_or_default()

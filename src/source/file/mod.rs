@@ -6,8 +6,8 @@
 //! for error messages; reading on without storing is some twenty times faster than storing.
 //!
 //! What cannot be read is set aside with its position, in the same way and transaction as a row. The last line of a file
-//! that has no line end and is no complete record is left alone: whoever writes the file may still be at it. Of a pipe it
-//! is set aside, since nobody could read it again.
+//! that has no line end and is no complete record (of Zeek's TSV and syslog nobody can tell) is left alone: whoever writes
+//! the file may still be at it. Of a pipe it is read as it is, since nobody could read it again.
 //!
 //! Here is what a host says and is told; `beginning.rs` finds out what a stream holds, `reading.rs` reads it.
 
@@ -38,7 +38,7 @@ use reading::{Growth, Reading};
 pub enum FileKind {
     /// Packets: pcap or pcapng.
     Capture,
-    /// Lines of JSON.
+    /// Lines of a log.
     Lines(Format),
 }
 
@@ -187,7 +187,7 @@ impl std::fmt::Display for FileError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Read(error) => write!(f, "cannot be read: {error}"),
-            Self::UnknownKind => f.write_str("is neither a capture nor lines of JSON; if it is, name it with --format"),
+            Self::UnknownKind => f.write_str("is neither a capture nor a known log; if it is, name it with --format"),
             Self::WrongKind(why) => f.write_str(why),
             Self::IsCapture => f.write_str("is a capture; read it as `pcap`, or leave the format to be told"),
             Self::Ledger(error) => write!(f, "{error}"),

@@ -11,25 +11,34 @@
 //! | `msg` | `message`; a list of strings (old versions) is joined with spaces and stays in `fields` too |
 //! | `trace_id`, `span_id` | NULL |
 //!
+//! `cowrie.login.success` and `cowrie.login.failed` with a `password` also make a [credential](super::credential).
+//!
 //! The format: the Cowrie documentation, "Output Event Code Reference".
 
 use std::borrow::Cow;
 
+use super::credential::Credential;
 use super::object::Object;
 use super::{Columns, Defaults, Malformed, column, take_time};
 
 pub(super) fn columns<'a>(object: &mut Object<'a>, defaults: &Defaults<'a>) -> Result<Columns<'a>, Malformed> {
+    let ts = take_time(object, "timestamp", column::iso_time)?;
+    let event_type = object.take("eventid", column::text).unwrap_or(Cow::Borrowed("unknown"));
     Ok(Columns {
-        ts: take_time(object, "timestamp", column::iso_time)?,
+        ts,
         sensor: defaults.sensor_or(object, &["sensor"]),
         service: object.take("protocol", column::text).unwrap_or(Cow::Borrowed("cowrie")),
-        event_type: object.take("eventid", column::text).unwrap_or(Cow::Borrowed("unknown")),
         src: (object.take("src_ip", column::address), object.take("src_port", column::port)),
         dst: (object.take("dst_ip", column::address), object.take("dst_port", column::port)),
         proto: Some(Cow::Borrowed("tcp")),
         session: object.take("session", column::text),
         msg: object.take("message", column::text).or_else(|| joined_list(object.get("message")?)),
-        trace: None,
+        credential: match event_type.as_ref() {
+            "cowrie.login.success" | "cowrie.login.failed" => Credential::find(object, &["username"], &["password"]),
+            _ => None,
+        },
+        event_type,
+        ..Columns::default()
     })
 }
 
@@ -67,6 +76,23 @@ mod tests {
         assert_eq!((event.proto(), event.session()), (Some("tcp"), Some("4c0f5b6349ec")));
         assert_eq!(event.msg(), Some("login attempt [a\u{1b}[2J/' OR 1=1;--] failed"));
         assert_eq!(event.fields(), Some(r#"{"username":"a\u001b[2J","password":"' OR 1=1;--"}"#));
+        let credential = event.derived().unwrap();
+        assert_eq!((credential.kind(), credential.data()), ("credential", &b"' OR 1=1;--"[..]));
+        assert_eq!((credential.sensor(), credential.session()), ("db-1", Some("4c0f5b6349ec")));
+        assert_eq!((credential.src_ip(), credential.dst_port()), (Some("203.0.113.7"), Some(2223)));
+        let fields = r#"{"service":"telnet","event_type":"cowrie.login.failed","username":"a\u001b[2J","password":"' OR 1=1;--"}"#;
+        assert_eq!(credential.fields(), Some(fields));
+    }
+
+    #[test]
+    fn only_logins_with_a_password_make_credentials() {
+        let derived = |members: &str| {
+            let event = parse(&format!(r#"{{"timestamp":"2026-01-02T03:50:11Z",{members}}}"#));
+            event.derived().map(|credential| credential.data().to_vec())
+        };
+        assert_eq!(derived(r#""eventid":"cowrie.login.success","username":"root","password":"""#), Some(vec![]));
+        assert_eq!(derived(r#""eventid":"cowrie.login.success","username":"root""#), None);
+        assert_eq!(derived(r#""eventid":"cowrie.command.input","username":"root","password":"x""#), None);
     }
 
     #[test]

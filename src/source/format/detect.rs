@@ -1,10 +1,15 @@
 //! Decides which format a log has from its first bytes. The rules for one record are in `Format::of`.
 
 use super::object::Object;
-use super::{Format, column, without_line_end};
+use super::{Format, column, rfc3164, rfc5424, without_line_end};
+use crate::timestamp::Timestamp;
 
 /// Most lines that are looked at.
 const MAX_LINES: usize = 16;
+/// Bytes in which a syslog line shows its priority and its time.
+const LONGEST_TIME: usize = 64;
+/// Any year will do.
+const LATEST: Timestamp = Timestamp::from_nanos(i64::MAX);
 
 /// See [`Format::detect`]. The first record of a particular format decides; records of none make it `Ndjson`, if at
 /// least half of the lines are records.
@@ -13,6 +18,9 @@ pub(super) fn detect(first_lines: &[u8]) -> Option<Format> {
     let lines = text.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     let (mut records, mut others) = (0, 0);
     for line in lines.take(MAX_LINES) {
+        if let Some(format) = by_its_beginning(line) {
+            return Some(format);
+        }
         match record(line).map(|object| Format::of(&object)) {
             Some(Format::Ndjson) => records += 1,
             Some(format) => return Some(format),
@@ -20,6 +28,22 @@ pub(super) fn detect(first_lines: &[u8]) -> Option<Format> {
         }
     }
     (records > 0 && records >= others).then_some(Format::Ndjson)
+}
+
+/// Tells the formats that are no JSON.
+fn by_its_beginning(line: &[u8]) -> Option<Format> {
+    if line.starts_with(b"#separator ") || line.starts_with(b"#fields") {
+        return Some(Format::ZeekTsv);
+    }
+    let start = &line[..line.len().min(LONGEST_TIME)];
+    let start =
+        str::from_utf8(start).unwrap_or_else(|fault| str::from_utf8(&start[..fault.valid_up_to()]).unwrap_or(""));
+    let has_time = |text| rfc3164::read(text, LATEST).is_some();
+    let is_syslog = match rfc5424::priority(start) {
+        Some((_, rest)) => rest.starts_with("1 ") || has_time(rest),
+        None => has_time(start),
+    };
+    is_syslog.then_some(Format::Syslog)
 }
 
 /// Splits a line; the last one of the given bytes as far as it can be seen.
@@ -50,6 +74,9 @@ impl Format {
                 return Format::Eve;
             }
         }
+        if has_any(&["decky"]) && has_any(&["attacker_ip", "raw_line"]) && text("timestamp").is_some() {
+            return Format::Decnet;
+        }
         if text("_path").is_some() || (has_any(&["ts"]) && has_any(&["uid", "id.orig_h"])) {
             return Format::ZeekJson;
         }
@@ -70,6 +97,8 @@ mod tests {
         r#"{"eventid":"cowrie.session.connect","src_ip":"192.0.2.1","timestamp":"2026-02-01T14:17:31Z"}"#;
     const OTHER: &str = r#"{"timestamp":"2026-02-01T14:17:31Z","event_type":"probe","attacker_ip":"192.0.2.1"}"#;
 
+    const DECNET: &str = r#"{"timestamp":"2026-02-01 14:17:31","decky":"omega","service":"ssh","event_type":"connection","attacker_ip":"Unknown","fields":{},"msg":"","raw_line":""}"#;
+
     fn detect(text: impl AsRef<[u8]>) -> Option<Format> {
         Format::detect(text.as_ref())
     }
@@ -82,20 +111,27 @@ mod tests {
         assert_eq!(detect(STREAM), Some(Format::ZeekJson));
         assert_eq!(detect(COWRIE), Some(Format::Cowrie));
         assert_eq!(detect(OTHER), Some(Format::Ndjson));
+        assert_eq!(detect(DECNET), Some(Format::Decnet));
         assert_eq!(detect("{}"), Some(Format::Ndjson));
     }
 
     #[test]
-    fn what_is_not_json_has_no_format() {
-        for text in [
-            "",
-            "\n\n",
-            "#separator \\x09\n#path\tconn\n",
-            "[1]\n",
-            "Nov 20 08:15:00 host sshd[1]: x\n",
-            "{1}\n",
-            "{\n",
+    fn formats_that_are_no_json_are_known_by_how_a_line_begins() {
+        assert_eq!(detect("#separator \\x09\n#path\tconn\n"), Some(Format::ZeekTsv));
+        for line in [
+            "<134>1 2026-04-14T12:00:00Z decky-01 ssh - login [relay@55555 src_ip=\"192.0.2.1\"] x",
+            "<14>1 - - - - - -",
+            "<34>Oct 11 22:14:15 mymachine su: x",
+            "Nov 20 08:15:00 host sshd[1]: é",
+            "2026-11-20T08:15:00.123456+01:00 host sshd[1]: x",
         ] {
+            assert_eq!(detect(line), Some(Format::Syslog), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_of_no_known_kind_has_no_format() {
+        for text in ["", "\n\n", "[1]\n", "<html>\n", "<134>x\n", "May the force be with you\n", "{1}\n", "{\n"] {
             assert_eq!(detect(text), None, "{text}");
         }
         assert_eq!(detect(b"\xd4\xc3\xb2\xa1\x02\0\x04\0"), None);

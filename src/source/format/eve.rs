@@ -84,7 +84,7 @@ pub(super) fn columns<'a>(object: &mut Object<'a>, defaults: &Defaults<'a>) -> R
         session: object.take("flow_id", column::scalar),
         msg: summary(object, &event_type),
         event_type,
-        trace: None,
+        ..Columns::default()
     })
 }
 

@@ -11,12 +11,17 @@
 //! * A key counts as written (no escapes, same case). Of duplicate keys the first is the column, the others stay.
 //! * Addresses are read, so `"-"`, `""` and `"Unknown"` are NULL. Ports may be numbers or strings.
 //! * A sensor that the user forces wins; the record's own then stays in `fields`.
+//! * A name and a secret that somebody tried to log in with make a derived row beside the event: see `credential.rs`.
+//! * Lines that are no JSON (Zeek's TSV, syslog) are first written as the JSON that they could have been.
 //!
 //! Lines are untrusted: neither their size, nor nesting, nor bytes can panic or exhaust the stack.
 
 mod column;
 mod cowrie;
+mod credential;
+mod decnet;
 mod detect;
+mod draft;
 mod epoch;
 mod eve;
 mod mapping;
@@ -24,13 +29,18 @@ mod ndjson;
 mod object;
 mod parser;
 pub mod reason;
+mod rfc3164;
+mod rfc5424;
+mod syslog;
 mod zeek;
+mod zeek_tsv;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use self::credential::Credential;
 pub use self::mapping::{Mapping, TimeUnit};
 use self::object::Object;
 pub use self::parser::Parser;
@@ -44,15 +54,21 @@ const MAX_LINE: usize = 1 << 30;
 /// Longest quotation of a record in [`Malformed::detail`], in characters.
 const MAX_QUOTE: usize = 64;
 
-/// A kind of JSON log, one object a line.
+/// A kind of log, one record a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// Suricata's EVE output.
     Eve,
     /// Zeek's logs with `LogAscii::use_json`.
     ZeekJson,
+    /// Zeek's logs as its ASCII writer makes them, with header lines.
+    ZeekTsv,
     /// Cowrie's `jsonlog` output.
     Cowrie,
+    /// DECNET's JSON records.
+    Decnet,
+    /// Syslog: RFC 5424 and RFC 3164, also of DECNET's decoys.
+    Syslog,
     /// Any other JSON lines; columns are guessed by common key names.
     Ndjson,
 }
@@ -66,7 +82,8 @@ pub struct Defaults<'a> {
     pub host: &'a str,
     /// The log's name, usually the file's without its extension: Zeek's path where records carry no `_path`.
     pub log_name: &'a str,
-    /// The time of events that carry none; only [`Format::Ndjson`] allows it.
+    /// The time of reading: of events that carry none, which only [`Format::Ndjson`] and [`Format::Syslog`] allow, and to
+    /// find the year of old syslog times.
     pub now: Timestamp,
 }
 
@@ -76,19 +93,30 @@ pub struct UnknownFormat(String);
 
 impl Format {
     /// Every format, the most particular first.
-    pub const ALL: [Format; 4] = [Format::Eve, Format::ZeekJson, Format::Cowrie, Format::Ndjson];
+    pub const ALL: [Format; 7] = [
+        Format::Eve,
+        Format::ZeekJson,
+        Format::ZeekTsv,
+        Format::Cowrie,
+        Format::Decnet,
+        Format::Syslog,
+        Format::Ndjson,
+    ];
 
-    /// Returns the name that `FromStr` reads: `eve`, `zeek`, `cowrie` or `ndjson`.
+    /// Returns the name that `FromStr` reads: `eve`, `zeek`, `zeek-tsv`, `cowrie`, `decnet`, `syslog` or `ndjson`.
     pub fn name(self) -> &'static str {
         match self {
             Format::Eve => "eve",
             Format::ZeekJson => "zeek",
+            Format::ZeekTsv => "zeek-tsv",
             Format::Cowrie => "cowrie",
+            Format::Decnet => "decnet",
+            Format::Syslog => "syslog",
             Format::Ndjson => "ndjson",
         }
     }
 
-    /// Names the format of a log from its first bytes, or returns `None` when they are not JSON objects.
+    /// Names the format of a log from its first bytes, or returns `None` when they are of none.
     ///
     /// `first_lines` may end anywhere, also within the first line: then what can be seen of it decides. A byte order
     /// mark, blank lines and single broken lines (a log rotated in the middle of a line) are passed over.
@@ -100,7 +128,7 @@ impl Format {
     ///
     /// Whoever begins to read such a log in the middle must first give its parser the header lines before that place.
     pub fn has_headers(self) -> bool {
-        false
+        self == Format::ZeekTsv
     }
 
     /// Returns whether this line is a header line, so that [`Parser::parse`] returns `None` for it, or an error.
@@ -111,7 +139,7 @@ impl Format {
     /// Returns whether a record of this format shows where it ends. Of others, a last line without a line end may be the
     /// beginning of a longer one.
     pub fn shows_its_end(self) -> bool {
-        true
+        !matches!(self, Format::ZeekTsv | Format::Syslog)
     }
 
     /// Reads one line that is no header line.
@@ -137,7 +165,8 @@ impl FromStr for Format {
 
 impl fmt::Display for UnknownFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown log format {:?}: choose eve, zeek, cowrie or ndjson", self.0)
+        let known: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
+        write!(f, "unknown log format {:?}: choose one of {}", self.0, known.join(", "))
     }
 }
 
@@ -155,6 +184,28 @@ struct Columns<'a> {
     session: Option<Cow<'a, str>>,
     msg: Option<Cow<'a, str>>,
     trace: Option<(Cow<'a, str>, Cow<'a, str>)>,
+    /// What the record itself calls its original line, in place of the line.
+    raw: Option<Cow<'a, str>>,
+    credential: Option<Credential<'a>>,
+}
+
+impl Default for Columns<'_> {
+    fn default() -> Self {
+        Self {
+            ts: Timestamp::from_nanos(0),
+            sensor: Cow::Borrowed(""),
+            service: Cow::Borrowed(""),
+            event_type: Cow::Borrowed(""),
+            src: (None, None),
+            dst: (None, None),
+            proto: None,
+            session: None,
+            msg: None,
+            trace: None,
+            raw: None,
+            credential: None,
+        }
+    }
 }
 
 impl Columns<'_> {
@@ -163,7 +214,7 @@ impl Columns<'_> {
             .ts(self.ts)
             .src(self.src.0, self.src.1)
             .dst(self.dst.0, self.dst.1)
-            .raw(raw);
+            .raw(self.raw.as_deref().unwrap_or(raw));
         if let Some(proto) = &self.proto {
             row = row.proto(proto);
         }
@@ -178,6 +229,9 @@ impl Columns<'_> {
         }
         if let Some(fields) = fields {
             row = row.fields(fields);
+        }
+        if let Some(credential) = &self.credential {
+            row = row.derive(credential.capture(self)?);
         }
         // `fields` is valid JSON by construction and the size was checked, so depth is all that can be wrong.
         row.build().map_err(|fault| malformed(reason::TOO_DEEP, fault.to_string()))
@@ -282,6 +336,9 @@ mod tests {
             assert_eq!(format.to_string().parse(), Ok(format));
         }
         let fault = "Eve".parse::<Format>().unwrap_err();
-        assert_eq!(fault.to_string(), r#"unknown log format "Eve": choose eve, zeek, cowrie or ndjson"#);
+        assert_eq!(
+            fault.to_string(),
+            r#"unknown log format "Eve": choose one of eve, zeek, zeek-tsv, cowrie, decnet, syslog, ndjson"#
+        );
     }
 }

@@ -87,6 +87,7 @@ pub(super) fn columns<'a>(object: &mut Object<'a>, from: &Pointers, defaults: &D
         session: one(object, &from.session, SESSION, column::scalar),
         msg: one(object, &from.msg, MSG, column::text),
         trace: trace(object, from),
+        ..Columns::default()
     }
 }
 
@@ -103,11 +104,11 @@ fn one<'a, T>(
     }
 }
 
-fn transport(json: &str) -> Option<Cow<'_, str>> {
+pub(super) fn transport(json: &str) -> Option<Cow<'_, str>> {
     column::lower_case(json).filter(|name| TRANSPORTS.contains(&name.as_ref()))
 }
 
-fn trace<'a>(object: &mut Object<'a>, from: &Pointers) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
+pub(super) fn trace<'a>(object: &mut Object<'a>, from: &Pointers) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
     let hex = |digits: usize| {
         move |json: &'a str| {
             column::text(json).filter(|id| id.len() == digits && id.bytes().all(|b| b.is_ascii_hexdigit()))

@@ -71,6 +71,13 @@ impl<'a> Object<'a> {
         keys.iter().find_map(|key| self.take(key, &fit))
     }
 
+    /// Puts the members of the first member called `key` in its place at the end, if it is an object.
+    pub(super) fn spread(&mut self, key: &str) {
+        if let Some(inner) = self.take(key, |json| Object::parse(json).ok()) {
+            self.members.extend(inner.members);
+        }
+    }
+
     /// Returns the texts and numbers of `keys` with a space between them, and takes none of them.
     pub(super) fn joined(&self, keys: &[&str]) -> Option<Cow<'a, str>> {
         let mut found = keys.iter().filter_map(|key| self.get(key).and_then(column::scalar));
@@ -156,6 +163,15 @@ mod tests {
             assert_eq!(Object::parse_prefix(cut).unwrap().get("a"), Some("1"), "{cut}");
         }
         assert!(Object::parse_prefix("{1").is_err());
+    }
+
+    #[test]
+    fn an_objects_members_are_spread_behind_the_others() {
+        let mut object = Object::parse(r#"{"a":{"b":1,"c":{}},"b":2,"d":[]}"#).unwrap();
+        object.spread("a");
+        object.spread("d");
+        assert_eq!(object.rest().unwrap(), r#"{"b":2,"d":[],"b":1,"c":{}}"#);
+        assert_eq!(object.get("b"), Some("2"));
     }
 
     #[test]

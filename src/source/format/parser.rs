@@ -3,8 +3,9 @@
 //! One for each log: header lines belong to the log in which they stand. Pure: no file, no clock.
 
 use super::mapping::{Mapping, Pointers};
+use super::object::Object;
 use super::{Defaults, Format, MAX_LINE, Malformed, malformed, reason, split, without_line_end};
-use super::{cowrie, eve, ndjson, zeek};
+use super::{cowrie, decnet, eve, ndjson, syslog, zeek, zeek_tsv};
 use crate::error::Error;
 use crate::event::Event;
 
@@ -13,12 +14,13 @@ use crate::event::Event;
 pub struct Parser {
     format: Format,
     pointers: Pointers,
+    header: zeek_tsv::Header,
 }
 
 impl Parser {
     /// Reads lines of `format`.
     pub fn new(format: Format) -> Self {
-        Self { format, pointers: Pointers::default() }
+        Self { format, pointers: Pointers::default(), header: zeek_tsv::Header::default() }
     }
 
     /// Reads lines of [`Format::Ndjson`] with columns from where `mapping` says.
@@ -26,7 +28,7 @@ impl Parser {
     /// # Errors
     /// As [`Mapping::validate`].
     pub fn with_mapping(mapping: &Mapping) -> Result<Self, Error> {
-        Ok(Self { format: Format::Ndjson, pointers: Pointers::of(mapping)? })
+        Ok(Self { pointers: Pointers::of(mapping)?, ..Self::new(Format::Ndjson) })
     }
 
     /// Returns which format it reads.
@@ -60,17 +62,29 @@ impl Parser {
         let raw = str::from_utf8(line).map_err(|fault| {
             malformed(reason::INVALID_UTF8, format!("byte {} is not UTF-8", fault.valid_up_to() + 1))
         })?;
-        self.json(raw, defaults).map(Some)
+        if self.format.is_header(line) {
+            self.header.read(raw)?;
+            return Ok(None);
+        }
+        self.record(raw, defaults).map(Some)
     }
 
-    fn json(&self, raw: &str, defaults: &Defaults<'_>) -> Result<Event, Malformed> {
-        let mut object = split(raw)?;
+    fn record(&self, raw: &str, defaults: &Defaults<'_>) -> Result<Event, Malformed> {
+        let mut object = Object::default();
         let columns = match self.format {
-            Format::Eve => eve::columns(&mut object, defaults)?,
-            Format::ZeekJson => zeek::columns(&mut object, defaults)?,
-            Format::Cowrie => cowrie::columns(&mut object, defaults)?,
-            Format::Ndjson => ndjson::columns(&mut object, &self.pointers, defaults),
+            Format::ZeekTsv => return self.header.event(raw, defaults),
+            Format::Syslog => return syslog::event(raw, defaults),
+            Format::Eve => eve::columns(json(raw, &mut object)?, defaults)?,
+            Format::ZeekJson => zeek::columns(json(raw, &mut object)?, defaults)?,
+            Format::Cowrie => cowrie::columns(json(raw, &mut object)?, defaults)?,
+            Format::Decnet => decnet::columns(json(raw, &mut object)?, defaults)?,
+            Format::Ndjson => ndjson::columns(json(raw, &mut object)?, &self.pointers, defaults),
         };
         columns.build(raw, object.rest().as_deref())
     }
+}
+
+fn json<'a, 'o>(line: &'a str, object: &'o mut Object<'a>) -> Result<&'o mut Object<'a>, Malformed> {
+    *object = split(line)?;
+    Ok(object)
 }

@@ -14,3 +14,11 @@ pub const TOO_LARGE: &str = "too_large";
 pub const NO_TIMESTAMP: &str = "no_timestamp";
 /// The record's time cannot be read; the detail quotes it.
 pub const BAD_TIMESTAMP: &str = "bad_timestamp";
+/// A header line of a log cannot be read, so neither can the records below it; the detail says why.
+pub const BAD_HEADER: &str = "bad_header";
+/// No header line before a record says what its values are.
+pub const NO_HEADER: &str = "no_header";
+/// A record has more or fewer values than its header names; the detail says how many.
+pub const WRONG_FIELDS: &str = "wrong_fields";
+/// The line is no syslog: it begins neither with a priority in angle brackets nor with a time.
+pub const BAD_SYSLOG: &str = "bad_syslog";

@@ -76,7 +76,7 @@ pub(super) fn columns<'a>(object: &mut Object<'a>, defaults: &Defaults<'a>) -> R
             path => SUMMARIES.iter().find(|(log, _)| *log == path).and_then(|(_, words)| object.joined(words)),
         },
         event_type: path,
-        trace: None,
+        ..Columns::default()
     })
 }
 

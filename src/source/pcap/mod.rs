@@ -8,11 +8,15 @@
 //! By hand and not with `pcap-parser` 0.17: there, a packet block that claims more data than it has is reported as
 //! "incomplete" or "buffer too small", exactly as a block that has not been read yet, so one bad byte makes the caller
 //! grow its buffer and wait for the end of the file; a fault does not say how long its block was, so the file cannot
-//! be read on; and the cause of a failed read is lost. The formats are small: `classic`, `ng`.
+//! be read on; and the cause of a failed read is lost. The formats are small: `classic`, `ng`. `write` writes
+//! rows back as pcapng.
 
 mod classic;
 mod ng;
 mod window;
+mod write;
+
+pub use write::{PcapWriteError, PcapngWriter};
 
 use std::fmt;
 use std::io::{self, Read};

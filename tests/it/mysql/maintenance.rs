@@ -13,7 +13,7 @@ fn init_makes_the_tables_once_and_says_at_once_when_the_server_is_away() {
     let (name, url) = SHARED.new_database();
     for _ in 0..2 {
         let (code, out, err) = Place::new().run(&["db", "init", "--json", "--db", &url]);
-        assert!(code == 0 && json(&out)["schema"] == 1, "{out}{err}");
+        assert!(code == 0 && json(&out)["schema"] == 2, "{out}{err}");
         assert!(!out.contains("p@ss") && !out.contains("p%40ss"), "{out}");
     }
     assert_eq!(SHARED.admin().number(&format!("SELECT count(*) FROM `{name}`.events")), 0);
@@ -34,7 +34,7 @@ fn status_tells_version_tables_ledger_and_that_the_log_is_small() {
     assert_eq!(code, 0, "{err}");
     let status = json(&out);
     assert!(status["server"].as_str().unwrap().contains("MariaDB"), "{status}");
-    assert_eq!((&status["backend"], &status["schema"]), (&"mysql".into(), &1.into()));
+    assert_eq!((&status["backend"], &status["schema"]), (&"mysql".into(), &2.into()));
     assert_eq!((&status["tables"][1]["name"], &status["tables"][1]["rows"]), (&"events".into(), &2.into()), "{status}");
     assert!(status["tables"][1]["bytes"].as_u64() > Some(0), "{status}");
     assert_eq!((&status["ledger"]["sources"], &status["ledger"]["ephemeral"]), (&1.into(), &0.into()));
@@ -107,7 +107,7 @@ fn reset_drops_our_tables_once_the_name_was_given_and_only_when_nobody_is_connec
     assert_eq!(rows(), 2);
     assert!(running.shutdown_blocking(LONG).is_complete());
     let (code, out, err) = place.run(&[&reset[..], &["--yes-destroy", &name, "--json"]].concat());
-    assert!(code == 0 && json(&out)["dropped"].as_array().unwrap().len() == 7, "{out}{err}");
+    assert!(code == 0 && json(&out)["dropped"].as_array().unwrap().len() == 12, "{out}{err}");
     let (code, out, _) = place.run(&[&reset[..], &["--yes-destroy", &name]].concat());
     assert!(code == 0 && out.contains("nothing to drop"), "{out}");
     assert_eq!(place.run(&["ingest", "--db", &url, "a.json"]).0, 0, "it can be filled anew");

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use forebay::database_url::DatabaseParts;
 use forebay::pipeline::LaneState;
 use forebay::{Config, ErrorKind, Pipeline};
 
@@ -28,7 +29,7 @@ fn eight_processes_that_start_at_once_on_an_empty_database_all_write() {
     }
     let mut admin = SHARED.admin();
     assert_eq!(admin.number(&format!("SELECT count(*) FROM `{name}`.events")), 8);
-    assert_eq!(admin.number(&format!("SELECT count(*) FROM `{name}`.forebay_schema")), 1);
+    assert_eq!(admin.number(&format!("SELECT count(*) FROM `{name}`.forebay_schema")), 2);
 }
 
 #[test]
@@ -92,7 +93,7 @@ fn a_server_that_refuses_is_an_error_that_says_what_to_do() {
         (url.clone() + "?ssl-mode=required", ErrorKind::Configuration, "the server offers no TLS"),
         (url.clone() + "?ssl-ca=/nowhere.pem", ErrorKind::Configuration, "read /nowhere.pem"),
         (foreign.1, ErrorKind::NotADatabase, "another program's; use another database"),
-        (newer.1, ErrorKind::NewerSchema, "has schema version 99, this forebay knows 1"),
+        (newer.1, ErrorKind::NewerSchema, "has schema version 99, this forebay knows 2"),
         (latin.1, ErrorKind::Configuration, "utf8mb4"),
         (engine.1, ErrorKind::Configuration, "InnoDB"),
     ] {
@@ -146,4 +147,64 @@ fn one_pipeline_may_write_to_a_file_and_a_server_from_any_runtime() {
     });
     assert_eq!(SHARED.admin().number(&format!("SELECT count(*) FROM `{name}`.events")), 1);
     assert_eq!(file.number("SELECT count(*) FROM events"), 1);
+}
+
+#[test]
+fn rows_go_to_a_server_from_plain_threads_from_tokio_and_from_another_executor_at_once() {
+    let (name, url) = SHARED.new_database();
+    let pipeline = pipeline(&url, Config::default()).unwrap();
+    let send = async |who: &str| {
+        for row in 0..50 {
+            pipeline.events().send(event(&format!("{who} {row}"))).await.unwrap().await.unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let events = pipeline.events();
+            scope.spawn(move || {
+                for row in 0..50 {
+                    events.send_blocking(event(&format!("thread {thread} {row}"))).unwrap().wait().unwrap();
+                }
+            });
+        }
+        scope.spawn(|| pollster::block_on(send("pollster")));
+        scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+            runtime.block_on(async { tokio::join!(send("task"), send("other task")) });
+        });
+    });
+    assert!(pollster::block_on(pipeline.shutdown(LONG)).is_complete());
+    let mut admin = SHARED.admin();
+    assert_eq!(admin.number(&format!("SELECT count(DISTINCT msg) FROM `{name}`.events")), 250);
+    assert_eq!(admin.number(&format!("SELECT count(*) FROM `{name}`.events")), 250);
+}
+
+#[test]
+fn any_password_opens_the_door_by_url_and_in_parts() {
+    let (name, url) = SHARED.new_database();
+    let mut admin = SHARED.admin();
+    for (number, password) in ["@:/%#?&=[]", "%41+%zz", "pä\u{df}wörd \u{1f511}", "'; -- \\\"`"].into_iter().enumerate()
+    {
+        let user = format!("odd{}_{number}", std::process::id());
+        let quoted = password.replace('\\', "\\\\").replace('\'', "\\'");
+        admin.run(&format!("CREATE USER {user}@'127.0.0.1' IDENTIFIED BY '{quoted}'"));
+        admin.run(&format!("GRANT ALL ON `{name}`.* TO {user}@'127.0.0.1'"));
+        let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let parts = DatabaseParts {
+            kind: "mysql".into(),
+            host: None,
+            port: Some(SHARED.port),
+            name: Some(name.clone()),
+            user: Some(user.clone()),
+            password: Some(password.to_owned().into()),
+        };
+        let by_parts = parts.url().unwrap();
+        for url in [url.replace("writer:p%40ss%3Aw%2Frd", &format!("{user}:{encoded}")), by_parts] {
+            let pipeline = pipeline(&url, impatient()).unwrap_or_else(|error| panic!("{password}: {error}"));
+            assert_eq!(pipeline.events().send_blocking(event(password)).unwrap().wait(), Ok(()));
+            assert!(pipeline.shutdown_blocking(LONG).is_complete());
+        }
+        admin.run(&format!("DROP USER {user}@'127.0.0.1'"));
+    }
+    assert_eq!(admin.number(&format!("SELECT count(*) FROM `{name}`.events")), 8);
 }

@@ -1,7 +1,8 @@
 //! The program `forebay` against a real server.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -142,4 +143,44 @@ fn a_server_that_refuses_at_start_is_not_waited_for() {
     let (_, url) = SHARED.new_database();
     let (code, _, err) = Place::new().run(&["ingest", "--db", &url.replace("p%40ss%3Aw%2Frd", "p%40ss"), "a.json"]);
     assert!(code == 3 && err.contains("correct the user or the password") && !err.contains("waiting"), "{err}");
+}
+
+fn scraped(address: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+#[test]
+fn an_outage_is_seen_in_the_metrics_while_it_lasts_and_its_end_too() {
+    let server = Server::start();
+    let url = server.database("sensors");
+    let place = Place::new();
+    let pipe = place.0.path().join("in.json");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let running = place.start(&["ingest", "--metrics", &address, "--db", &url, "in.json"]);
+    let until = |what: &str| {
+        eventually(what, || {
+            scraped(&address).is_some_and(|metrics| metrics.lines().any(|line| line.starts_with(what)))
+        });
+    };
+    let mut rows = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    rows.write_all(b"{\"msg\":\"one\"}\n").unwrap();
+    until("forebay_committed_rows_total{lane=\"mysql\",kind=\"events\"} 1");
+    until("forebay_lane_state{lane=\"mysql\"} 0");
+    server.kill();
+    rows.write_all(b"{\"msg\":\"two\"}\n").unwrap();
+    until("forebay_lane_state{lane=\"mysql\"} 1");
+    until("forebay_retries_total{lane=\"mysql\",reason=\"connection\"} ");
+    until("forebay_buffer_size_rows{kind=\"events\"} 1");
+    server.run();
+    until("forebay_committed_rows_total{lane=\"mysql\",kind=\"events\"} 2");
+    until("forebay_lane_state{lane=\"mysql\"} 0");
+    drop(rows);
+    assert_eq!(running.finish().0, 0);
+    assert_eq!(server.admin().texts("SELECT msg FROM sensors.events ORDER BY id"), ["one", "two"]);
 }

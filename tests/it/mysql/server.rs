@@ -14,7 +14,7 @@ use std::sync::{LazyLock, Mutex, mpsc};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, OptsBuilder, Value};
+use mysql_async::{Conn, Opts, OptsBuilder, Value};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::time::timeout;
 
@@ -71,8 +71,13 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
+/// Another server of this machine for those tests that do their server no harm, with an administrator's login:
+/// `mysql://root:secret@127.0.0.1:3307`. What `cargo test --test it conformance::mysql` says of it is the point.
+const OTHER: &str = "FOREBAY_TEST_MYSQL_URL";
+
 /// One server, for all tests that do it no harm.
-pub static SHARED: LazyLock<Server> = LazyLock::new(Server::start);
+pub static SHARED: LazyLock<Server> =
+    LazyLock::new(|| std::env::var(OTHER).map_or_else(|_| Server::start(), |url| Server::named(&url)));
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -122,6 +127,10 @@ pub struct Server {
     pub port: u16,
     options: Vec<String>,
     process: Mutex<Option<Child>>,
+    /// The administrator and the password.
+    login: (String, String),
+    /// What names of databases begin with.
+    prefix: String,
 }
 
 impl Server {
@@ -145,7 +154,32 @@ impl Server {
         assert!(copied.success());
         own(&directory);
         let port = free_port();
-        Self { directory, port, options, process: Mutex::new(None) }
+        let (process, login) = (Mutex::new(None), ("root".to_owned(), String::new()));
+        Self { directory, port, options, process, login, prefix: "d".to_owned() }
+    }
+
+    /// Takes a server that somebody else has started, and drops what killed runs have left there.
+    fn named(url: &str) -> Self {
+        let named = Opts::from_url(url).unwrap_or_else(|error| panic!("{OTHER}: {error}"));
+        assert_eq!(named.ip_or_hostname(), "127.0.0.1", "{OTHER} names a server of this machine");
+        let login = [named.user(), named.pass()].map(|text| text.unwrap_or_default().to_owned());
+        let (ours, directory) = ("forebay_test_", HOME.join("other"));
+        let server = Self {
+            directory,
+            port: named.tcp_port(),
+            options: Vec::new(),
+            process: Mutex::new(None),
+            login: login.into(),
+            prefix: format!("{ours}{}_", std::process::id()),
+        };
+        let mut admin = server.admin();
+        for name in admin.texts("SHOW DATABASES") {
+            let pid = name.strip_prefix(ours).and_then(|rest| rest.split('_').next()?.parse().ok());
+            if pid.and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid).is_err()) {
+                admin.run(&format!("DROP DATABASE `{name}`"));
+            }
+        }
+        server
     }
 
     /// Starts the process and waits until it answers.
@@ -206,12 +240,12 @@ impl Server {
 
     /// Connects as the administrator.
     pub fn admin(&self) -> Client {
-        Client::connect(self.port, "root", "", None)
+        Client::connect(self.port, &self.login.0, &self.login.1, None)
     }
 
     /// Connects as the administrator to a server that may be away or hang.
     pub fn try_admin(&self) -> Option<Client> {
-        Client::try_connect(self.port, "root", "", None)
+        Client::try_connect(self.port, &self.login.0, &self.login.1, None)
     }
 
     /// Makes a database of that name, with a user who may do what the README says; returns its URL.
@@ -219,14 +253,14 @@ impl Server {
         let mut admin = self.admin();
         admin.run(&format!("CREATE DATABASE `{name}`"));
         admin.run("CREATE USER IF NOT EXISTS writer@'127.0.0.1' IDENTIFIED BY 'p@ss:w/rd'");
-        let grants = "SELECT, INSERT, DELETE, CREATE, CREATE VIEW, SHOW VIEW, DROP";
+        let grants = "SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW, SHOW VIEW, DROP";
         admin.run(&format!("GRANT {grants} ON `{name}`.* TO writer@'127.0.0.1'"));
         format!("mysql://writer:p%40ss%3Aw%2Frd@127.0.0.1:{}/{name}", self.port)
     }
 
     /// As [`database`](Self::database), with a name that no other test has.
     pub fn new_database(&self) -> (String, String) {
-        let name = format!("d{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{}{}", self.prefix, NUMBER.fetch_add(1, Ordering::Relaxed));
         let url = self.database(&name);
         (name, url)
     }

@@ -129,7 +129,7 @@ fn killed_while_it_is_being_moved_a_file_is_what_it_was_and_is_moved_the_next_ti
         pipeline.events().send_blocking(event("new")).unwrap().wait().unwrap();
         assert!(pipeline.shutdown_blocking(LONG).is_complete());
         assert_eq!(moved.number("SELECT count(*) FROM events"), 1001);
-        assert_eq!(moved.number("PRAGMA user_version"), 3);
+        assert_eq!(moved.number("PRAGMA user_version"), 4);
         catalogue::check(&moved.connect());
         assert_eq!(moved.text("PRAGMA integrity_check"), "ok");
     }
@@ -160,8 +160,8 @@ fn a_file_with_open_segments_of_the_old_name_goes_on_with_its_rows() {
 fn the_next_version_is_refused_by_its_number() {
     let database = old_file(1);
     database.create();
-    database.execute("PRAGMA user_version = 4");
+    database.execute("PRAGMA user_version = 5");
     let error = database.open_with(impatient()).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NewerSchema);
-    assert!(error.to_string().contains("has schema version 4, this forebay knows 3"), "{error}");
+    assert!(error.to_string().contains("has schema version 5, this forebay knows 4"), "{error}");
 }

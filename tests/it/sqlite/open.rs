@@ -117,7 +117,7 @@ fn an_empty_file_becomes_a_database() {
     let database = Database::new();
     fs::write(database.path(), "").unwrap();
     database.create();
-    assert_eq!(database.number("PRAGMA user_version"), 3);
+    assert_eq!(database.number("PRAGMA user_version"), 4);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_new_file_is_set_up_once_and_for_space_to_be_given_back_later() {
     database.create();
     assert_eq!(database.number("PRAGMA auto_vacuum"), 2, "incremental");
     assert_eq!(database.number("PRAGMA application_id"), 0x4652_4259);
-    assert_eq!(database.number("PRAGMA user_version"), 3);
+    assert_eq!(database.number("PRAGMA user_version"), 4);
     assert_eq!(database.text("PRAGMA journal_mode"), "wal");
     let schema = database.texts("SELECT coalesce(sql, name) FROM sqlite_schema ORDER BY name");
     database.create();

@@ -23,7 +23,7 @@ fn many_segments() -> Database {
     config.sqlite.merged_bytes = Bytes(2 << 10);
     config.sqlite.max_segments = 100_000;
     let backend = Sqlite::open(database.path(), &config).unwrap();
-    let raw = "x".repeat(1500);
+    let raw = "x".repeat(5000);
     for number in 0..ROWS {
         let ip = format!("192.0.2.{}", number % 10).parse().ok();
         let event = Event::builder(["a", "b"][number as usize % 2], "ssh", "login").src(ip, None).raw(&raw);
