@@ -4,6 +4,7 @@
 
 mod args;
 mod bench;
+mod configuration;
 mod db;
 mod environment;
 mod export;
@@ -12,6 +13,7 @@ mod metrics;
 mod prune;
 mod reader;
 mod report;
+mod run;
 mod settings;
 mod signals;
 mod stream;
@@ -69,6 +71,8 @@ fn main() -> ExitCode {
         }
         Command::Export(flags) => export(&cli.common, flags),
         Command::Ingest(flags) => ingest(&cli.common, flags),
+        Command::Run(flags) => run::run(&cli.common, flags),
+        Command::Config(task) => configuration::run(&cli.common, task),
     };
     outcome
         .unwrap_or_else(|Failure { exit, message }| {

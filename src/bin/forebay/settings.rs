@@ -3,6 +3,7 @@
 //! The keys of the file are those of the library's `Config` and a few of the program's own. An unknown key is an error
 //! that names its path and the nearest key there is; which keys there are is read off the defaults themselves.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::Ingest;
 use crate::environment;
+use crate::run::RunSettings;
 
 const DEFAULT_URL: &str = "sqlite:forebay.db";
 /// The library's page cache may take 256 MiB, for indexes that grow for months. An import reads and writes a file once:
@@ -33,6 +35,9 @@ pub struct Settings {
     pub sqlite: SqliteConfig,
     pub retention: RetentionConfig,
     pub mysql: MysqlConfig,
+    pub run: RunSettings,
+    /// By name; read when they are wanted: see `run::SourcePlan`.
+    pub sources: BTreeMap<String, toml::Table>,
     #[serde(skip)]
     cache_is_set: bool,
 }
@@ -94,6 +99,7 @@ impl Settings {
         let full = Self {
             retention,
             sensor: Some(String::new()),
+            run: RunSettings { user: Some(String::new()), ..RunSettings::default() },
             database: Database { url: Some(String::new()) },
             metrics: Metrics {
                 listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
@@ -151,6 +157,10 @@ impl Settings {
 fn check_keys(path: &str, given: &toml::Table, known: &toml::Table) -> Result<(), String> {
     for (key, value) in given {
         let here = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        // Names and what stands below them are looked at by those who know each type.
+        if here == "sources" && value.is_table() {
+            continue;
+        }
         let Some(known_value) = known.get(key) else {
             let nearest = known.keys().max_by(|a, b| strsim::jaro(a, key).total_cmp(&strsim::jaro(b, key)));
             let nearest = nearest.map(|nearest| here[..here.len() - key.len()].to_owned() + nearest);

@@ -10,7 +10,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use forebay::pipeline::{LaneState, Pipeline, Status, Summary};
-use forebay::source::{Source, SourceStatus};
+use forebay::source::Source;
+use forebay::telemetry::SourceFigures;
 use indicatif::ProgressBar;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -57,11 +58,12 @@ pub fn run(common: &Common, flags: &Run) -> Result<Exit, Failure> {
     plan.drop_privileges().map_err(refused)?;
     let door = plan.server.as_ref().map(metrics::listen).transpose().map_err(usage)?;
     let signals = watch().map_err(|error| usage(format!("watch for signals: {error}")))?;
-    let builder = plan.urls.iter().fold(Pipeline::builder().config(plan.config.clone()), |builder, url| builder.database(url));
+    let builder =
+        plan.urls.iter().fold(Pipeline::builder().config(plan.config.clone()), |builder, url| builder.database(url));
     let pipeline = Arc::new(builder.open().map_err(refused)?);
     let meters = Meters::default();
     let shown_meters = meters.clone();
-    let figures = move || shown_meters.statuses().iter().map(SourceStatus::figures).collect();
+    let figures = move || shown_meters.statuses().into_iter().map(SourceFigures::from).collect();
     let server = door.map(|door| door.open(&pipeline, &plan.urls[0], figures)).transpose().map_err(usage)?;
     let mut sources = Sources::new(&pipeline, meters.clone());
     for (name, source, opened) in opened {
@@ -158,7 +160,8 @@ fn end(pipeline: Arc<Pipeline>, plan: &Plan, hanging: &[String]) -> Result<Summa
         Some(pipeline) => Ok(pipeline.shutdown_blocking(plan.run.shutdown_timeout)),
         // What it had sent and is not committed is read again at the next start, as after a kill.
         None => {
-            let message = format!("these sources do not end: {}; rows on their way were not waited for", hanging.join(", "));
+            let message =
+                format!("these sources do not end: {}; rows on their way were not waited for", hanging.join(", "));
             Err(Failure { exit: Exit::NotWritten, message })
         }
     }

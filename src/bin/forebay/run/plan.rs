@@ -103,7 +103,7 @@ impl Plan {
         }
         let mut urls: Vec<(String, String)> = Vec::new();
         for url in named {
-            let url = environment::named_database(url, &settings, variable)?;
+            let url = environment::named_database(url, variable)?;
             let shown = DatabaseUrl::parse(&url).map_err(|error| error.to_string())?.to_string();
             if urls.iter().any(|(_, other)| *other == shown) {
                 return Err(format!("{shown} is named twice; name each database once"));
@@ -120,7 +120,9 @@ impl Plan {
         if sources.is_empty() {
             let file = common.config.clone().or_else(|| variable("FOREBAY_CONFIG").map(PathBuf::from));
             let place = file.map_or_else(|| "a settings file (--config)".into(), |file| file.display().to_string());
-            return Err(format!("there are no sources; name some in {place} as [sources.NAME]: `forebay config example` shows how"));
+            return Err(format!(
+                "there are no sources; name some in {place} as [sources.NAME]: `forebay config example` shows how"
+            ));
         }
         settings.metrics.listen = flags.metrics.or(settings.metrics.listen);
         let server = settings.metrics.server(variable("FOREBAY_METRICS_TOKEN"));
@@ -191,10 +193,13 @@ pub fn as_json(summary: &Summary, sources: &[SourceStatus]) -> String {
         serde_json::json!({ "backend": lane.backend, "events": counts(lane.events), "captures": counts(lane.captures),
             "derived": lane.derived })
     }).collect();
-    let sources: Vec<_> = sources.iter().map(|source| {
-        serde_json::json!({ "name": source.name, "kind": source.kind, "rows": source.rows,
+    let sources: Vec<_> = sources
+        .iter()
+        .map(|source| {
+            serde_json::json!({ "name": source.name, "kind": source.kind, "rows": source.rows,
             "malformed": source.malformed, "skipped": source.skipped })
-    }).collect();
+        })
+        .collect();
     let [events, captures] = summary.discarded;
     let whole = serde_json::json!({
         "complete": summary.is_complete(), "lanes": lanes, "sources": sources,

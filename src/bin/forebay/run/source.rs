@@ -1,11 +1,10 @@
 //! One source as the settings file describes it: `[sources.NAME]` with a `type`, checked as one of the library's kinds.
 
 use forebay::source::live::{Live, LiveSettings};
-use forebay::source::socket::{Socket, SocketSettings};
-use forebay::source::syslog::{Syslog, SyslogSettings};
-use forebay::source::tail::{Tail, TailSettings};
-use forebay::source::Source;
+
 use forebay::Error;
+use forebay::source::Source;
+use forebay::source::tail::{Tail, TailSettings};
 use serde::de::DeserializeOwned;
 
 /// The kinds, as `type` names them.
@@ -24,8 +23,6 @@ pub struct SourcePlan {
 #[derive(Clone, Debug, PartialEq)]
 enum SourceSettings {
     Tail(TailSettings),
-    Socket(SocketSettings),
-    Syslog(SyslogSettings),
     Live(LiveSettings),
 }
 
@@ -55,15 +52,11 @@ impl SourcePlan {
         }
         let settings = match kind {
             "tail" => read::<TailSettings>(&here, table).map(SourceSettings::Tail),
-            "socket" => read::<SocketSettings>(&here, table).map(SourceSettings::Socket),
-            "syslog" => read::<SyslogSettings>(&here, table).map(SourceSettings::Syslog),
             "live" => read::<LiveSettings>(&here, table).map(SourceSettings::Live),
             _ => Err(format!("`{here}.type`: must be one of: {}", TYPES.join(", "))),
         }?;
         let checked = match &settings {
             SourceSettings::Tail(settings) => settings.validate(),
-            SourceSettings::Socket(settings) => settings.validate(),
-            SourceSettings::Syslog(settings) => settings.validate(),
             SourceSettings::Live(settings) => settings.validate(),
         };
         checked.map_err(|error| format!("`{here}`: {error}"))?;
@@ -78,16 +71,6 @@ impl SourcePlan {
         let (host, max) = (self.host.as_str(), self.max_row_bytes);
         Ok(match &self.settings {
             SourceSettings::Tail(settings) => Box::new(Tail::new(name, settings, host, max)?),
-            SourceSettings::Socket(settings) => {
-                let mut socket = Socket::new(name, settings, host, max)?;
-                socket.bind()?;
-                Box::new(socket)
-            }
-            SourceSettings::Syslog(settings) => {
-                let mut syslog = Syslog::new(name, settings, host, max)?;
-                syslog.bind()?;
-                Box::new(syslog)
-            }
             SourceSettings::Live(settings) => Box::new(Live::open(name, settings.clone(), host, max)?),
         })
     }
@@ -96,8 +79,6 @@ impl SourcePlan {
     pub fn kind(&self) -> &'static str {
         match self.settings {
             SourceSettings::Tail(_) => "tail",
-            SourceSettings::Socket(_) => "socket",
-            SourceSettings::Syslog(_) => "syslog",
             SourceSettings::Live(_) => "live",
         }
     }
@@ -144,10 +125,7 @@ mod tests {
             parse("type='tail'\npats=['/a']").unwrap_err(),
             "`sources.web.pats`: unknown key `pats`; the nearest is `paths`"
         );
-        assert_eq!(
-            parse("type='tial'").unwrap_err(),
-            "`sources.web.type`: must be one of: tail, socket, syslog, live"
-        );
+        assert_eq!(parse("type='tial'").unwrap_err(), "`sources.web.type`: must be one of: tail, socket, syslog, live");
         assert!(parse("type='tail'\npaths='/a'").unwrap_err().starts_with("`sources.web.paths`: invalid type"));
         assert!(parse("type='tail'").unwrap_err().starts_with("`sources.web`: paths is empty"));
         assert!(parse("type='tail'\npaths=['/a']").is_ok());
@@ -156,7 +134,8 @@ mod tests {
 
     #[test]
     fn the_programs_sensor_is_for_sources_that_name_none() {
-        let parse = |text: &str| SourcePlan::parse("web", &text.parse().unwrap(), Some("tap"), "here", 1 << 20).unwrap();
+        let parse =
+            |text: &str| SourcePlan::parse("web", &text.parse().unwrap(), Some("tap"), "here", 1 << 20).unwrap();
         let same = parse("type='tail'\npaths=['/a']\nsensor='tap'");
         assert_eq!(parse("type='tail'\npaths=['/a']"), same);
         assert_ne!(parse("type='tail'\npaths=['/a']\nsensor='own'"), same);

@@ -72,11 +72,14 @@ fn line(status: &Status, sources: &[SourceStatus]) -> String {
     let lanes = status.lanes.iter().map(|lane| {
         let rows = thousands(lane.events.committed + lane.captures.committed);
         match &lane.state {
-            LaneState::Retrying { since, .. } => format!("{}: waits for {} s, {rows} rows", lane.backend, since.as_secs()),
+            LaneState::Retrying { since, .. } => {
+                format!("{}: waits for {} s, {rows} rows", lane.backend, since.as_secs())
+            }
             _ => format!("{}: {rows} rows", lane.backend),
         }
     });
     let troubled = sources.iter().filter(|source| !matches!(source.state.word(), "running" | "starting"));
-    let lanes: Vec<_> = lanes.chain(troubled.map(|source| format!("{} {}", source.name, source.state.word()))).collect();
+    let lanes: Vec<_> =
+        lanes.chain(troubled.map(|source| format!("{} {}", source.name, source.state.word()))).collect();
     lanes.join(", ")
 }
