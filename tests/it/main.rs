@@ -24,10 +24,10 @@ mod decnet;
 mod kept;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod mysql;
-#[cfg(all(feature = "source", feature = "sqlite"))]
-mod socket;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod repository;
+#[cfg(all(feature = "source", feature = "sqlite"))]
+mod socket;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(all(feature = "source", feature = "sqlite"))]

@@ -63,6 +63,12 @@ pub enum Command {
     /// Write captured packets back into a capture file.
     #[command(after_help = crate::export::HELP)]
     Export(crate::export::Export),
+    /// Follow sources into databases, until it is stopped.
+    #[command(after_help = crate::run::HELP)]
+    Run(crate::run::Run),
+    /// Check the settings, or print an example of them.
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(crate::configuration::Task),
     /// Look after a database.
     #[command(subcommand, arg_required_else_help = true)]
     Db(Db),

@@ -217,6 +217,6 @@ pub fn refused(error: Error) -> Failure {
 }
 
 /// The database as people may see it.
-fn shown(url: &str) -> String {
+pub fn shown(url: &str) -> String {
     DatabaseUrl::parse(url).map_or_else(|_| "?".into(), |url| url.to_string())
 }

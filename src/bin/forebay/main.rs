@@ -4,6 +4,7 @@
 
 mod args;
 mod bench;
+mod configuration;
 mod db;
 mod deployments;
 mod environment;
@@ -14,6 +15,7 @@ mod metrics;
 mod prune;
 mod reader;
 mod report;
+mod run;
 mod settings;
 mod signals;
 mod state;
@@ -79,6 +81,8 @@ fn main() -> ExitCode {
         }
         Command::Export(flags) => export(&cli.common, flags),
         Command::Ingest(flags) => ingest(&cli.common, flags),
+        Command::Run(flags) => run::run(&cli.common, flags),
+        Command::Config(task) => configuration::run(&cli.common, task),
     };
     outcome
         .unwrap_or_else(|Failure { exit, message }| {

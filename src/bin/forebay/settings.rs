@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::Ingest;
 use crate::environment;
+use crate::run::RunSettings;
 
 /// In place of a name that the file chooses; none can be this.
 const ANY: &str = "*";
@@ -38,6 +39,9 @@ pub struct Settings {
     pub sqlite: SqliteConfig,
     pub retention: RetentionConfig,
     pub mysql: MysqlConfig,
+    pub run: RunSettings,
+    /// By name; read when they are wanted: see `run::SourcePlan`.
+    pub sources: BTreeMap<String, toml::Table>,
     #[serde(skip)]
     cache_is_set: bool,
 }
@@ -102,6 +106,7 @@ impl Settings {
         let full = Self {
             retention,
             sensor: Some(String::new()),
+            run: RunSettings { user: Some(String::new()), ..RunSettings::default() },
             database: Database { url: Some(String::new()) },
             databases: BTreeMap::from([(ANY.to_owned(), Database { url: Some(String::new()) })]),
             metrics: Metrics {
@@ -167,6 +172,10 @@ fn names_of(table: &toml::Table) -> impl Iterator<Item = &str> {
 fn check_keys(path: &str, given: &toml::Table, known: &toml::Table) -> Result<(), String> {
     for (key, value) in given {
         let here = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        // Names and what stands below them are looked at by those who know each type.
+        if here == "sources" && value.is_table() {
+            continue;
+        }
         let Some(known_value) = known.get(key).or_else(|| known.get(ANY)) else {
             let nearest = known.keys().max_by(|a, b| strsim::jaro(a, key).total_cmp(&strsim::jaro(b, key)));
             let nearest = nearest.map(|nearest| here[..here.len() - key.len()].to_owned() + nearest);

@@ -40,9 +40,7 @@ impl Stop {
 /// When the operating system refuses the handlers or the thread.
 pub fn watch(teller: Teller) -> io::Result<Arc<Stop>> {
     let stop = Arc::new(Stop::default());
-    let ignored = ignored_signals();
-    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
-    let mut signals = Signals::new(wanted)?;
+    let mut signals = Signals::new(not_ignored(&[SIGINT, SIGTERM, SIGHUP]))?;
     let seen = Arc::clone(&stop);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
@@ -55,6 +53,12 @@ pub fn watch(teller: Teller) -> io::Result<Arc<Stop>> {
         }
     })?;
     Ok(stop)
+}
+
+/// Returns those of `signals` that whoever started the program has not set to be ignored.
+pub fn not_ignored(signals: &[i32]) -> Vec<i32> {
+    let ignored = ignored_signals();
+    signals.iter().copied().filter(|signal| ignored & (1 << (signal - 1)) == 0).collect()
 }
 
 /// Returns the set of ignored signals, bit 0 for signal 1; empty where `/proc` does not tell.

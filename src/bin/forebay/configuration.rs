@@ -1,0 +1,59 @@
+//! `forebay config check` and `forebay config example`.
+
+use clap::Subcommand;
+
+use crate::Exit;
+use crate::args::Common;
+use crate::ingest::{Failure, shown};
+use crate::run::{Plan, Run};
+use crate::terminal;
+
+/// Every setting, with words; a test holds it to the settings that there are.
+const EXAMPLE: &str = include_str!("example.toml");
+
+const CHECK_HELP: &str = "\
+Example:
+  forebay config check --config /etc/forebay/forebay.toml && systemctl reload forebay
+
+Reads the settings as `forebay run` does, and checks every one. Opens no database, no file of a source, no socket.
+
+Exit codes:
+  0    right
+  2    wrong; what and where is told";
+
+const EXAMPLE_HELP: &str = "\
+Example:
+  forebay config example > forebay.toml";
+
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Say whether the settings are right; opens nothing.
+    #[command(after_help = CHECK_HELP)]
+    Check {
+        /// Print what they come to as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a settings file with every key, its default and words about it.
+    #[command(after_help = EXAMPLE_HELP)]
+    Example,
+}
+
+pub fn run(common: &Common, task: &Task) -> Result<Exit, Failure> {
+    let Task::Check { json } = task else {
+        terminal::print(EXAMPLE);
+        return Ok(Exit::Done);
+    };
+    let plan = Plan::gather(common, &Run::default()).map_err(|message| Failure { exit: Exit::Usage, message })?;
+    let databases: Vec<_> = plan.urls.iter().map(|url| shown(url)).collect();
+    let sources: Vec<_> = plan.sources.iter().map(|(name, source)| (name, source.kind())).collect();
+    terminal::print(&if *json {
+        let sources: Vec<_> =
+            sources.iter().map(|(name, kind)| serde_json::json!({ "name": name, "type": kind })).collect();
+        format!("{}\n", serde_json::json!({ "databases": databases, "sources": sources }))
+    } else {
+        let named: Vec<_> = sources.iter().map(|(name, kind)| format!("{name} ({kind})")).collect();
+        format!("right: {} into {}\n", named.join(", "), databases.join(" and "))
+    });
+    Ok(Exit::Done)
+}
