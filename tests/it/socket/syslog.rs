@@ -41,7 +41,8 @@ fn both_forms_come_over_udp_and_tcp_counted_or_in_lines() {
         let mut rows = 0;
         for form in ["--rfc5424", "--rfc3164"] {
             // Datagrams need no count: each is a message.
-            for framing in if protocol == "udp" { [&[][..]; 2] } else { [&[], &["--octet-count"]] } {
+            let counted: &[&str] = if protocol == "udp" { &[] } else { &["--octet-count"] };
+            for framing in [&[], counted] {
                 log(&[&to, framing, &[form, "invalid user root"]].concat());
                 rows += 1;
                 station.wait_for_rows(rows, 0);
