@@ -35,7 +35,7 @@
 //! | [`config`] | every setting, with default and bounds |
 //! | [`maintenance`] | work on a database by hand: pruning |
 //! | [`database_url`] | every way to name a database |
-//! | `source` | readers of capture files and logs (feature `source`) |
+//! | `source` | readers of capture files and logs, live packets (feature `source`) |
 //! | `server` | metrics, health and a status page over HTTP (feature `server`) |
 //! | [`telemetry`] | every metric |
 //!

@@ -21,9 +21,9 @@ fn plays_the_role_that_its_parent_names() {
         #[cfg(feature = "mysql")]
         "write_to_server" => crate::mysql::open::write(&database.to_string_lossy()),
         #[cfg(all(feature = "source", target_os = "linux"))]
-        "live_unprivileged" => crate::live::unprivileged(),
+        "live_unprivileged" => crate::wire::unprivileged(),
         #[cfg(all(feature = "source", target_os = "linux"))]
-        "live_cable" => crate::live::on_a_cable(),
+        "live_cable" => crate::wire::on_a_cable(),
         #[cfg(feature = "source")]
         "tail" => crate::tail::torture::follow(&database.to_string_lossy()),
         "full_disk" => crate::sqlite::disk::on_a_full_disk(&database),

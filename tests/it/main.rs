@@ -2,7 +2,7 @@
 //!
 //! `harness` has the faults and the paused clock, `conformance` is what every backend must do alone, `model` plays
 //! random programs against a pipeline, `promises` has one test for each promise, `sqlite` and `crash` do real harm to
-//! real files, `mysql` to real servers, `live` captures real packets, `tail` follows files that are rotated every way;
+//! real files, `mysql` to real servers, `wire` captures real packets, `tail` follows files that are rotated every way;
 //! `kept` is what every database must do beside rows, `decnet` what DECNET asks. `child` is what this binary does when a
 //! test starts it again as another process.
 
@@ -16,8 +16,6 @@ mod runtimes;
 mod child;
 #[cfg(feature = "sqlite")]
 mod crash;
-#[cfg(all(feature = "source", feature = "sqlite", target_os = "linux"))]
-mod live;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod decnet;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
@@ -28,3 +26,5 @@ mod mysql;
 mod sqlite;
 #[cfg(all(feature = "source", feature = "sqlite"))]
 mod tail;
+#[cfg(all(feature = "source", feature = "sqlite", target_os = "linux"))]
+mod wire;

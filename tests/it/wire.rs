@@ -1,6 +1,6 @@
 //! Live capture: real packets on loopback, and on virtual interfaces in a network namespace of their own.
 //!
-//! All of it needs CAP_NET_RAW, and namespaces need root: `cargo test -- --skip live::` runs the rest as anybody.
+//! All of it needs CAP_NET_RAW, and namespaces need root: `cargo test -- --skip wire::` runs the rest as anybody.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
@@ -51,7 +51,7 @@ fn settings(interface: &str, filter: &str) -> LiveSettings {
 fn open(settings: LiveSettings) -> Live {
     Live::open("test", settings, "here", 1 << 20).unwrap_or_else(|error| {
         panic!(
-            "{error} ({:?}); run the tests as root, or leave out those of live capture by `-- --skip live::`",
+            "{error} ({:?}); run the tests as root, or leave out those of live capture by `-- --skip wire::`",
             std::error::Error::source(&error).map(ToString::to_string)
         )
     })
@@ -298,7 +298,7 @@ pub fn unprivileged() {
 #[test]
 fn an_open_capture_goes_on_without_privileges_and_a_new_one_tells_what_is_missing() {
     let mut child = Running::start(child::command("live_unprivileged", "".as_ref()));
-    let left = child.next().expect("run the tests as root, or leave out those of live capture by `-- --skip live::`");
+    let left = child.next().expect("run the tests as root, or leave out those of live capture by `-- --skip wire::`");
     let none = "0000000000000000";
     for part in ["Uid: 65534 65534 65534 65534", "Gid: 65534 65534 65534 65534", "NoNewPrivs: 1"] {
         assert!(left.contains(part), "{left}");
