@@ -1,7 +1,7 @@
 //! Where rows come from: capture files and logs, growing files, sockets, live packets.
 //!
 //! A source reads on a thread of its own, for as long as its [`Stop`] is not said; it borrows a
-//! [`Pipeline`](crate::Pipeline), asks it what is committed, sends rows, and never sees a database. A [`Meter`] tells how
+//! [`Pipeline`], asks it what is committed, sends rows, and never sees a database. A [`Meter`] tells how
 //! it is.
 
 pub mod file;
