@@ -57,3 +57,57 @@ pub fn run(common: &Common, task: &Task) -> Result<Exit, Failure> {
     });
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::SourcePlan;
+    use crate::settings::Settings;
+
+    /// The example with every line that is only commented out: `#` and a key, or a table, at its beginning.
+    fn whole() -> String {
+        let is_key = |line: &str| line.starts_with(|c: char| c == '[' || c.is_ascii_lowercase());
+        let line = |line: &str| line.strip_prefix('#').filter(|rest| is_key(rest)).unwrap_or(line).to_owned() + "\n";
+        EXAMPLE.lines().map(|each| line(each)).collect()
+    }
+
+    fn paths(prefix: &str, table: &toml::Table, out: &mut Vec<String>) {
+        for (key, value) in table {
+            let path = format!("{prefix}{key}");
+            match value.as_table() {
+                Some(inner) if key != "tls" => paths(&format!("{path}."), inner, out),
+                _ => out.push(path),
+            }
+        }
+    }
+
+    #[test]
+    fn the_example_is_right_as_it_is_and_changes_nothing() {
+        let settings = Settings::parse(EXAMPLE).unwrap();
+        assert_eq!(settings.pipeline(), forebay::Config::default());
+        assert_eq!(settings.sources.len(), 1);
+    }
+
+    #[test]
+    fn the_example_has_every_key_there_is_with_its_default() {
+        let settings = Settings::parse(&whole()).unwrap();
+        let mut config = settings.pipeline();
+        config.retention = Default::default();
+        assert_eq!(config, forebay::Config::default());
+        let (mut there, mut known) = (Vec::new(), Vec::new());
+        let mut table: toml::Table = whole().parse().unwrap();
+        table.remove("sources");
+        table.remove("databases");
+        paths("", &table, &mut there);
+        let mut all = Settings::known_keys();
+        all.remove("sources");
+        all.remove("databases");
+        paths("", &all, &mut known);
+        there.sort();
+        known.sort();
+        assert_eq!(there, known);
+        for (name, table) in &settings.sources {
+            SourcePlan::parse(name, table, None, "here", 1 << 23).unwrap();
+        }
+    }
+}

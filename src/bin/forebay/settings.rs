@@ -83,7 +83,7 @@ impl Settings {
         Ok(settings)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| one_line(&error.to_string()))?;
         check_keys("", &table, &Self::known_keys())?;
         if let Some(name) = names_of(&table).find(|name| !environment::is_name(name)) {
@@ -99,7 +99,7 @@ impl Settings {
     }
 
     /// Every key with some value.
-    fn known_keys() -> toml::Table {
+    pub fn known_keys() -> toml::Table {
         let mut retention = RetentionConfig::default();
         (retention.max_age, retention.max_bytes) = (Some(Duration::from_secs(1)), Some(Bytes(1)));
         retention.max_rows = Some(1);
