@@ -49,7 +49,10 @@ fn main() {
     println!("without a recorder  {:>12.0} rows/s", median(&mut without));
     println!("with one, served    {:>12.0} rows/s, ratio {:.4}", median(&mut with), median(&mut ratios));
     println!("scraped meanwhile   {:>12.0} rows/s", scraped[0]);
-    println!("a scrape            p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms, of {}", scraped[1], scraped[2], scraped[3], scraped[4]);
+    println!(
+        "a scrape            p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms, of {}",
+        scraped[1], scraped[2], scraped[3], scraped[4]
+    );
 }
 
 fn median(values: &mut [f64]) -> f64 {

@@ -16,12 +16,12 @@ mod runtimes;
 mod child;
 #[cfg(feature = "sqlite")]
 mod crash;
-#[cfg(all(feature = "source", feature = "sqlite", target_os = "linux"))]
-mod live;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod decnet;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod kept;
+#[cfg(all(feature = "source", feature = "sqlite", target_os = "linux"))]
+mod live;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod mysql;
 #[cfg(feature = "sqlite")]

@@ -93,6 +93,7 @@ impl Reader {
         filter: &Filter<R::Column>,
         work: impl FnOnce(&mut Connection, Vec<Arm>) -> QueryResult<T>,
     ) -> Result<T, Error> {
+        let _query = tracing::debug_span!("query", table = R::KIND.table()).entered();
         let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut connection = kept.map_or_else(|| self.connect(), Ok)?;
         connection.sqlite.batch_execute("BEGIN").map_err(|error| self.failed(R::KIND, error))?;
