@@ -235,7 +235,8 @@ impl<'a> EventBuilder<'a> {
         self.raw = Some(raw);
         self
     }
-    /// Sets trace and span id of the producer's trace.
+    /// Sets trace and span id of the producer's trace: 32 and 16 hex digits, as in a `traceparent` header (W3C Trace Context).
+    /// They are stored with the row, so that a trace is found from an event and its events from a trace.
     pub fn trace(mut self, trace_id: &'a str, span_id: &'a str) -> Self {
         (self.trace_id, self.span_id) = (Some(trace_id), Some(span_id));
         self

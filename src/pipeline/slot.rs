@@ -86,6 +86,7 @@ impl Shared {
         given_back: &Receiver<Done>,
     ) {
         for (id, batch) in jobs {
+            let _batch = tracing::debug_span!("batch", lane = self.lane.name, id, rows = batch.len()).entered();
             self.lane.slot_began(slot, &batch, self.clock.now());
             let written = catch_unwind(AssertUnwindSafe(|| self.write(slot, backend, batch)));
             let committed = written.unwrap_or_else(|_| {
@@ -143,7 +144,8 @@ impl Shared {
         let mut attempt = 0;
         loop {
             let began = self.clock.now();
-            let outcome = catch_unwind(AssertUnwindSafe(|| backend.write(batch)))
+            let outcome = tracing::debug_span!("write", attempt)
+                .in_scope(|| catch_unwind(AssertUnwindSafe(|| backend.write(batch))))
                 .unwrap_or_else(|_| Err(WriteError::Fatal { source: "the backend panicked".into() }));
             let now = self.clock.now();
             let (reason, source) = match outcome {

@@ -39,11 +39,11 @@ fn the_page_shows_a_hostile_event_as_text_updates_by_itself_and_asks_nobody_else
 
     // It goes on by itself: the page is not loaded again.
     assert_eq!(browser.run(COMMITTED), "4");
-    browser.run("window.mark = 7");
+    browser.run("window.isTheSamePage = 7");
     stage.commit(&["one more"]);
     browser.wait("the new row", "return document.querySelector('#lanes tbody tr td').textContent === '5'");
     browser.wait("the new event", "return document.querySelector('#events tr').textContent.includes('one more')");
-    assert_eq!(browser.run("return window.mark"), 7);
+    assert_eq!(browser.run("return window.isTheSamePage"), 7);
 
     let console = browser.console();
     assert!(console.is_empty(), "{console:?}");

@@ -104,6 +104,7 @@ impl Log {
 
     /// Moves what no reader needs in the log. `None` if another connection is doing so.
     pub(super) fn pass(&self, connection: &mut SqliteConnection) -> QueryResult<Option<Pass>> {
+        let _checkpoint = tracing::debug_span!("checkpoint", lane = "sqlite").entered();
         let began = Instant::now();
         let answer: Answer = diesel::sql_query("PRAGMA wal_checkpoint(PASSIVE)").get_result(connection)?;
         if answer.busy != 0 {

@@ -1,8 +1,6 @@
 // The status page: takes one report a second and writes it into the document, as text. What stays the same is not
 // touched, so that a selection and a screen reader's place survive. Nothing of the data becomes markup, an attribute that
 // is run, or a style.
-"use strict";
-
 const byId = (id) => document.getElementById(id);
 const NONE = "–";
 // Control characters, and those that turn the direction of text or cannot be seen.

@@ -103,7 +103,7 @@ impl Plan {
         }
         let mut urls: Vec<(String, String)> = Vec::new();
         for url in named {
-            let url = environment::named_database(url, variable)?;
+            let url = environment::named_database(settings.database_url(Some(&url)), variable)?;
             let shown = DatabaseUrl::parse(&url).map_err(|error| error.to_string())?.to_string();
             if urls.iter().any(|(_, other)| *other == shown) {
                 return Err(format!("{shown} is named twice; name each database once"));
