@@ -179,3 +179,37 @@ fn reset_refuses_a_file_with_tables_of_somebody_else() {
     assert_eq!(place.database().texts("SELECT text FROM notes"), ["precious"]);
     assert_eq!(place.database().number("SELECT count(*) FROM events"), 1000);
 }
+
+#[test]
+fn migrate_tells_and_takes_the_steps_up_to_a_version_and_never_back() {
+    let place = Place::new();
+    let missing = place.run(&["db", "migrate"]);
+    assert!(missing.code == 3 && missing.err.contains("forebay.db is not there"), "{missing:?}");
+    let first = include_str!("../../src/backend/sqlite/migrations/2026-11-20-000001_rows/up.sql");
+    let applied = "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY NOT NULL, \
+                   run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP); \
+                   INSERT INTO __diesel_schema_migrations (version) VALUES ('20261120000001');";
+    harm(&place, &format!("PRAGMA journal_mode=WAL; BEGIN; {applied} {first} COMMIT;"));
+    let version = || place.database().number("PRAGMA user_version");
+    let migrate = |flags: &[&str]| place.run(&[&["db", "migrate"], flags].concat());
+    let dry = migrate(&["--dry-run"]);
+    assert!(dry.code == 0 && dry.out.contains("would go from schema version 1 to 4\n  2 segments\n"), "{dry:?}");
+    assert_eq!(version(), 1);
+    let json = migrate(&["--to", "2", "--json"]).summary();
+    assert_eq!(json["steps"], serde_json::json!([{ "version": 2, "name": "segments" }]), "{json}");
+    assert_eq!((version(), place.database().number("SELECT count(*) FROM events")), (2, 0));
+    for (flags, told) in
+        [(["--to", "1"], "no way back to 1; restore a backup"), (["--to", "9"], "versions up to 4, not 9")]
+    {
+        let refused = migrate(&flags);
+        assert!(refused.code == 2 && refused.err.contains(told), "{refused:?}");
+    }
+    let done = migrate(&[]);
+    assert!(done.code == 0 && done.out.contains("went from schema version 2 to 4"), "{done:?}");
+    assert_eq!((version(), place.database().number("SELECT count(*) FROM users")), (4, 0));
+    assert!(migrate(&[]).out.contains("schema version 4, nothing to do"));
+    assert_eq!(place.run(&["db", "check"]).code, 0);
+    harm(&place, "PRAGMA user_version = 9");
+    let newer = migrate(&[]);
+    assert!(newer.code == 3 && newer.err.contains("has schema version 9, this forebay knows 4"), "{newer:?}");
+}

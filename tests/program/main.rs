@@ -15,6 +15,7 @@ mod db;
 mod export;
 mod faults;
 mod identity;
+mod kept;
 mod kill;
 mod kinds;
 mod output;

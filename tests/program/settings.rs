@@ -182,3 +182,16 @@ fn logs_go_to_standard_error_as_much_as_is_asked_for() {
     let loud = with_environment(&place, &[("FOREBAY_LOG", "forebay=trace")], &["--again", "--json", "a.json"]);
     assert!(serde_json::from_str::<serde_json::Value>(&loud.out).is_ok(), "standard output is the summary alone");
 }
+
+#[test]
+fn a_database_may_be_named_in_the_settings_file() {
+    let place = Place::new();
+    place.write("a.json", line(0));
+    place.write("a.toml", "[databases.north]\nurl = 'sqlite:north.db'\n[databases.south]\nurl = 'sqlite:south.db'");
+    let named = |name| with_environment(&place, &[("FOREBAY_CONFIG", "a.toml")], &["--db", name, "a.json"]);
+    assert_eq!((named("north").code, named("south").code), (0, 0));
+    assert!(place.path("north.db").exists() && place.path("south.db").exists() && !place.path("forebay.db").exists());
+    let unknown = named("west");
+    let advice = "no database is named `west`; set FOREBAY_DB_URL_WEST or `[databases.west]`, or name a URL";
+    assert!(unknown.code == 2 && unknown.err.contains(advice), "{unknown:?}");
+}

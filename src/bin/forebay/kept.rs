@@ -28,8 +28,10 @@ impl Kept {
 
     /// Opens the database, and makes its tables or brings them up to date as needed: whoever is the first to write does.
     pub fn open_to_write(&self) -> Result<Repository, Failure> {
+        use ErrorKind::{NotADatabase, OlderSchema, System};
         match Repository::open_with(&self.url, &self.config) {
-            Err(error) if matches!(error.kind(), ErrorKind::System | ErrorKind::OlderSchema) => {
+            // What is another program's is refused again there.
+            Err(error) if matches!(error.kind(), System | OlderSchema | NotADatabase) => {
                 let url = DatabaseUrl::parse(&self.url).map_err(ingest::refused)?;
                 maintenance::init(&url, &self.config).map_err(ingest::refused)?;
                 self.open()

@@ -3,11 +3,12 @@
 //! Each claim is a function of a [`Site`]; [`claims!`] makes three tests of it: a SQLite file that nobody writes to, one that
 //! a pipeline of this process writes to, and a MariaDB server.
 
-use forebay::{Pipeline, Repository};
+use forebay::{DatabaseUrl, Pipeline, Repository, maintenance};
 
 use crate::mysql::server::SHARED;
 use crate::sqlite::Database;
 
+mod busy;
 mod deployments;
 mod hostile;
 mod state;
@@ -35,7 +36,9 @@ impl Site {
     }
 
     pub fn server() -> Self {
-        Self { url: SHARED.new_database().1, pipeline: None, file: None }
+        let url = SHARED.new_database().1;
+        maintenance::init(&DatabaseUrl::parse(&url).unwrap(), &crate::mysql::impatient()).unwrap();
+        Self { url, pipeline: None, file: None }
     }
 
     /// Adds so many changes to a deployment's history, past the repository.

@@ -130,3 +130,48 @@ fn reset_refuses_a_database_with_tables_of_somebody_else() {
     assert!(code == 3 && err.contains("not ours (notes); nothing was dropped"), "{err}");
     assert_eq!(admin.number(&format!("SELECT count(*) FROM `{name}`.events")), 2);
 }
+
+#[test]
+fn migrate_takes_a_database_of_the_first_version_forward_and_leaves_another_programs_tables_alone() {
+    let (name, url) = SHARED.new_database();
+    let place = Place::new();
+    let migrate = |flags: &[&str]| place.run(&[&["db", "migrate", "--db", &url], flags].concat());
+    let (code, out, err) = migrate(&["--to", "1"]);
+    assert!(code == 0 && out.contains("went from schema version 0 to 1\n  1 rows\n"), "{out}{err}");
+    let mut admin = SHARED.admin();
+    let tables = format!(
+        "SELECT count(*) FROM information_schema.tables WHERE table_schema = '{name}' AND table_name = 'users'"
+    );
+    assert_eq!(admin.number(&tables), 0);
+    let (code, out, _) = migrate(&["--dry-run", "--json"]);
+    assert!(code == 0 && json(&out)["from"] == 1 && json(&out)["steps"][0]["name"] == "state", "{out}");
+    admin.run(&format!("CREATE TABLE `{name}`.users (theirs INT)"));
+    let (code, _, err) = migrate(&[]);
+    assert!(code == 3 && err.contains("that is another program's; use another database"), "{err}");
+    let (code, _, err) = place.run(&["ingest", "--db", &url, "a.json"]);
+    assert!(code == 3 && err.contains("another program's"), "{err}");
+    admin.run(&format!("DROP TABLE `{name}`.users"));
+    let (code, out, err) = migrate(&[]);
+    assert!(code == 0 && out.contains("went from schema version 1 to 2"), "{out}{err}");
+    let (code, _, err) = migrate(&["--to", "1"]);
+    assert!(code == 2 && err.contains("no way back to 1"), "{err}");
+    admin.run(&format!("INSERT INTO `{name}`.forebay_schema (version, at) VALUES (3, 0)"));
+    let (code, _, err) = migrate(&[]);
+    assert!(code == 3 && err.contains("has schema version 3, this forebay knows 2"), "{err}");
+    assert_eq!(place.run(&["state", "get", "a", "--db", &url]).0, 3);
+}
+
+#[test]
+fn users_and_state_are_kept_on_a_server_by_the_program_too() {
+    let (_, url) = SHARED.new_database();
+    let place = Place::new();
+    let file = std::env::temp_dir().join(format!("forebay-test-password-{}", std::process::id()));
+    std::fs::write(&file, "correct horse\n").unwrap();
+    let (code, out, err) = place.run(&["user", "add", "ann", "--password-file", &file.to_string_lossy(), "--db", &url]);
+    std::fs::remove_file(&file).unwrap();
+    assert!(code == 0 && out.contains("created ann (viewer)"), "{out}{err}");
+    let (code, out, err) = place.run(&["state", "set", "a", "[1]", "--db", &url]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(place.run(&["state", "get", "a", "--db", &url]).1, "[1]\n");
+    assert_eq!(place.run(&["deployments", "list", "--db", &url]).0, 0);
+}
