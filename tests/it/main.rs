@@ -18,10 +18,10 @@ mod child;
 mod crash;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod decnet;
-#[cfg(all(feature = "source", feature = "sqlite", target_os = "linux"))]
-mod live;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod kept;
+#[cfg(all(feature = "source", feature = "sqlite", target_os = "linux"))]
+mod live;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod mysql;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
