@@ -65,12 +65,13 @@ pub struct Repository {
     events: Arc<dyn Table<Event>>,
     captures: Arc<dyn Table<Capture>>,
     sessions: Arc<dyn Sessions>,
-    kept: Kept,
     settled: Arc<dyn tail::Settled>,
+    kept: Kept,
 }
 
 impl Repository {
-    /// Opens the database that `url` names, which must exist; never creates or changes anything.
+    /// Opens the database that `url` names, which must exist; never creates or changes anything. A server is connected to
+    /// with the first question: until then nothing is known of it.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

@@ -6,6 +6,7 @@
 //! is not known is closed. Not the writer's pool: that one makes tables, and refuses servers that are read-only.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use super::error::Fault;
+use super::error::{Fault, Meaning};
 use super::link::{Link, Servers};
 use super::schema;
 use super::session::{check_password, refused, start};
@@ -46,6 +47,8 @@ pub(crate) struct Reader {
     runtime: Option<Runtime>,
     servers: Servers,
     url: MysqlUrl,
+    /// Whether the tables were found to be of this version; once is enough.
+    is_checked: AtomicBool,
     idle: Mutex<Vec<Kept>>,
     /// One permit for each link that there may be.
     places: Semaphore,
@@ -65,49 +68,35 @@ struct Kept {
 }
 
 impl Reader {
-    /// Opens the database, which a writer of this version must have made or brought up to date.
+    /// Connects to nothing yet: the first question does, and says what stands in the way. So a repository can be had while
+    /// the server is away, as a pipeline can.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] when no server answers; else one kind for each thing that can stand in the way.
-    pub(crate) fn open(url: &MysqlUrl, config: &MysqlConfig, connections: usize) -> Result<Self, Error> {
+    /// [`ErrorKind::Configuration`] for a password that is missing and certificates that cannot be read.
+    pub(crate) fn new(url: &MysqlUrl, config: &MysqlConfig, connections: usize) -> Result<Self, Error> {
         check_password(url, config)?;
-        let reader = Self {
+        Ok(Self {
             runtime: Some(start()?),
             servers: Servers::new(url.clone(), config)?,
             url: url.clone(),
+            is_checked: AtomicBool::new(false),
             idle: Mutex::default(),
             places: Semaphore::new(connections.max(1)),
             patience: config.statement_timeout,
             recycle: config.recycle,
             pre_ping: config.pre_ping,
             gaps: Mutex::default(),
-        };
-        let version = reader.run(async |snapshot| schema::version(&mut snapshot.kept.link).await)?;
-        let (known, name) = (schema::KNOWN, &url.database);
-        match version {
-            None => {
-                let why = format!(
-                    "the database `{name}` has no tables of forebay; they are made by the first program that writes to it"
-                );
-                Err(Error::new(ErrorKind::NotADatabase, why))
-            }
-            Some(version) if version < known => {
-                let why = format!("the database `{name}` has schema version {version}, this forebay reads {known}");
-                let advice = "write to it once with this forebay, which brings it up to date";
-                Err(Error::new(ErrorKind::OlderSchema, format!("{why}; {advice}")))
-            }
-            Some(version) if version > known => {
-                let why = format!(
-                    "the database `{name}` has schema version {version}, this forebay knows {known}; use a newer one"
-                );
-                Err(Error::new(ErrorKind::NewerSchema, why))
-            }
-            Some(_) => Ok(reader),
-        }
+        })
     }
 
-    fn run<T>(&self, work: impl AsyncFnOnce(&mut Visit) -> Result<T, Fault>) -> Result<T, Error> {
-        self.ask(|visit| pollster::block_on(work(visit)).map_err(|fault| refused(&self.url, fault)))
+    /// Opens a link; the first time finds out whether a writer of this version has made the tables.
+    async fn connect(&self) -> Result<Kept, Fault> {
+        let mut link = self.servers.connect_to_read().await?;
+        if !self.is_checked.load(Ordering::Relaxed) {
+            check_version(schema::version(&mut link).await?, &self.url.database)?;
+            self.is_checked.store(true, Ordering::Relaxed);
+        }
+        Ok(Kept { link, opened: Instant::now(), shapes: HashSet::new() })
     }
 
     /// Returns a place, and a link that works.
@@ -122,8 +111,30 @@ impl Reader {
                 return Ok((place, kept));
             }
         }
-        let link = self.servers.connect_to_read().await?;
-        Ok((place, Kept { link, opened: Instant::now(), shapes: HashSet::new() }))
+        Ok((place, self.connect().await?))
+    }
+}
+
+fn check_version(version: Option<i64>, name: &str) -> Result<(), Fault> {
+    let known = schema::KNOWN;
+    let refuse = |kind, text: String| Err(Fault::new(Meaning::Refused(kind, ""), text));
+    match version {
+        None => refuse(
+            ErrorKind::NotADatabase,
+            format!("the database `{name}` has no tables of forebay; the first program that writes to it makes them"),
+        ),
+        Some(version) if version < known => {
+            let why = format!("the database `{name}` has schema version {version}, this forebay reads {known}");
+            refuse(
+                ErrorKind::OlderSchema,
+                format!("{why}; write to it once with this forebay, which brings it up to date"),
+            )
+        }
+        Some(version) if version > known => {
+            let why = format!("the database `{name}` has schema version {version}, this forebay knows {known}");
+            refuse(ErrorKind::NewerSchema, format!("{why}; use a newer one"))
+        }
+        Some(_) => Ok(()),
     }
 }
 
