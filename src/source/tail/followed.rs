@@ -59,7 +59,7 @@ struct Reading {
 
 enum Body {
     Plain(Plain),
-    Packed(Packed),
+    Packed(Box<Packed>),
 }
 
 /// How its lines become rows.
@@ -266,8 +266,12 @@ impl Followed {
         if self.reading.is_some() {
             return Ok(Ok(Flow::GoesOn));
         }
-        let (storage, head, format) = match beginning(file, terms.settings.format) {
-            Ok(Some(beginning)) => beginning,
+        let begun = file.metadata().and_then(|metadata| {
+            let beginning = beginning(file, terms.settings.format)?;
+            Ok(beginning.map(|beginning| (metadata.len(), beginning)))
+        });
+        let (length, (storage, head, format)) = match begun {
+            Ok(Some(begun)) => begun,
             Ok(None) => return Ok(Ok(Flow::GoesOn)),
             Err(error) => return Ok(Err(error)),
         };
@@ -276,6 +280,7 @@ impl Followed {
             prefix: &self.prefix,
             path: &self.path,
             storage,
+            length,
             head: &head,
             is_emptied: self.is_emptied,
             is_quiet: self.since.elapsed() >= QUIET,
@@ -301,8 +306,8 @@ impl Followed {
                 }
                 Body::Plain(plain)
             }
-            (Storage::Gzip, None) => Body::Packed(Packed::default()),
-            (Storage::Gzip, Some(_)) => Body::Packed(Packed::passed_over(self.sight)),
+            (Storage::Gzip, None) => Body::Packed(Box::default()),
+            (Storage::Gzip, Some(_)) => Body::Packed(Box::new(Packed::passed_over(self.sight))),
         };
         self.is_emptied = false;
         self.reading = Some(Reading { name, lines, body });

@@ -34,6 +34,8 @@ pub(super) struct Plain {
     is_amid: bool,
     /// The bytes before `at`.
     before: Vec<u8>,
+    /// Whether anything was read of it.
+    is_begun: bool,
 }
 
 impl Plain {
@@ -75,6 +77,8 @@ impl Plain {
         identity: &mut Identity,
         terms: &Terms<'_>,
     ) -> Result<io::Result<Turn>, Error> {
+        // Whether the bytes before `at` are known to be those of this file, and not of what it was emptied for.
+        let mut is_verified = self.at > 0 && self.is_begun;
         for _ in 0..TURN {
             if terms.stop.is_stopped() {
                 return Ok(Ok(Turn::Stops));
@@ -82,6 +86,7 @@ impl Plain {
             // At the beginning, and when a part was found to be done: it need not be read.
             let missing = identity.done.first_missing(self.line);
             if missing > self.at + buffer.len() as u64 || self.at == 0 && missing > 0 {
+                is_verified = false;
                 if terms.flush(identity)? == Flow::Stops {
                     return Ok(Ok(Turn::Stops));
                 }
@@ -102,6 +107,14 @@ impl Plain {
             if buffer[..read.min(overlap)] != self.before {
                 return Ok(Ok(Turn::Emptied));
             }
+            // After the read: if it begins as it did, it was not emptied before.
+            if !is_verified {
+                match identity.trace.begins(file) {
+                    Ok(true) => (is_verified, self.is_begun) = (true, true),
+                    Ok(false) => return Ok(Ok(Turn::Emptied)),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
             let from = self.at;
             identity.trace.read(from, &buffer[overlap..read]);
             let step = self.take(file, &buffer[overlap..read], lines, identity, terms)?;
@@ -115,7 +128,7 @@ impl Plain {
                 Err(error) => return Ok(Err(error)),
                 Ok(Step::Stops) => return Ok(Ok(Turn::Stops)),
                 Ok(Step::Skip(to)) => match self.skip_to(file, to) {
-                    Ok(true) => lines.covered = to,
+                    Ok(true) => (lines.covered, is_verified) = (to, false),
                     Ok(false) => return Ok(Ok(Turn::Done)),
                     Err(error) => return Ok(Err(error)),
                 },
