@@ -47,15 +47,11 @@ pub(super) fn prefix_of(metadata: &Metadata) -> String {
 /// # Errors
 /// When the file cannot be read.
 pub fn ledger_name(file: &File, prefix: &str, known: &BTreeMap<String, Ranges>) -> io::Result<String> {
-    name_of(file, prefix, known, Former::MayGoOn)
-}
-
-/// As [`ledger_name`], of a file that was seen to be emptied: never one of `known`.
-///
-/// # Errors
-/// When the file cannot be read.
-pub(super) fn next_ledger_name(file: &File, prefix: &str, known: &BTreeMap<String, Ranges>) -> io::Result<String> {
-    name_of(file, prefix, known, Former::IsOver)
+    let length = file.metadata()?.len();
+    let mut head = vec![0; usize::try_from(length.min(HEAD)).unwrap_or_default()];
+    let read = read_fully_at(file, &mut head, 0)?;
+    head.truncate(read);
+    Ok(name_of(&head, length, prefix, known, Former::MayGoOn))
 }
 
 /// Returns whether a file whose first bytes are `head` may be a copy of the one that has this name: no more can be told
@@ -73,33 +69,36 @@ pub(super) fn prefix_in(name: &str) -> &str {
 
 /// Whether a file can still be what the ledger knows of its inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Former {
+pub(super) enum Former {
     MayGoOn,
+    /// It was seen to be emptied: it is none of those.
     IsOver,
 }
 
-fn name_of(file: &File, prefix: &str, known: &BTreeMap<String, Ranges>, former: Former) -> io::Result<String> {
-    let file_length = file.metadata()?.len();
-    let mut head = vec![0; usize::try_from(file_length.min(HEAD)).unwrap_or_default()];
-    let length = read_fully_at(file, &mut head, 0)?;
-    head.truncate(length);
+/// As [`ledger_name`], of a file of which the first bytes, at most [`HEAD`], and the length have been read already.
+pub(super) fn name_of(
+    head: &[u8],
+    file_length: u64,
+    prefix: &str,
+    known: &BTreeMap<String, Ranges>,
+    former: Former,
+) -> String {
     // Positions are bytes of the lines, or fewer: numbers of packets. Those of compressed lines may lie beyond the end.
     let is_compressed = head.starts_with(&[0x1f, 0x8b]);
     let holds = |committed: &Ranges| is_compressed || committed.last().is_none_or(|last| last < file_length);
     let alike = known.iter().filter_map(|(name, committed)| Some((Fingerprint::parse(name, prefix)?, committed)));
-    let alike: Vec<_> =
-        alike.filter(|(print, _)| *print == Fingerprint::of(&head, print.length, print.count)).collect();
+    let alike: Vec<_> = alike.filter(|(print, _)| *print == Fingerprint::of(head, print.length, print.count)).collect();
     // The latest: with more bytes than the others, or the highest count.
     let latest = alike.iter().max_by_key(|(print, _)| (print.length, print.count));
     let same = latest.filter(|(_, committed)| former == Former::MayGoOn && holds(committed));
     let print = same.map_or_else(
         || {
             let taken = alike.iter().filter(|(print, _)| print.length == head.len()).map(|(print, _)| print.count + 1);
-            Fingerprint::of(&head, head.len(), taken.max().unwrap_or(1))
+            Fingerprint::of(head, head.len(), taken.max().unwrap_or(1))
         },
         |(print, _)| *print,
     );
-    Ok(print.name(prefix))
+    print.name(prefix)
 }
 
 /// The part of a name that comes from the first bytes: `LENGTH-HASH`, from the second of the same on `LENGTH-HASH-COUNT`.

@@ -59,7 +59,7 @@ struct Reading {
 
 enum Body {
     Plain(Plain),
-    Packed(Packed),
+    Packed(Box<Packed>),
 }
 
 /// How its lines become rows.
@@ -69,6 +69,8 @@ pub(super) struct Lines {
     /// Up to here everything is a row or belongs to one. A row reaches from the end of the row before it to its own last
     /// character, as in `source::file`: so the ledger knows a file that was brought in either way.
     pub(super) covered: u64,
+    /// What is before this was passed over, and counts with the first row.
+    passed_over: u64,
 }
 
 /// What a turn at a file has come to.
@@ -266,8 +268,12 @@ impl Followed {
         if self.reading.is_some() {
             return Ok(Ok(Flow::GoesOn));
         }
-        let (storage, head, format) = match beginning(file, terms.settings.format) {
-            Ok(Some(beginning)) => beginning,
+        let begun = file.metadata().and_then(|metadata| {
+            let beginning = beginning(file, terms.settings.format)?;
+            Ok(beginning.map(|beginning| (metadata.len(), beginning)))
+        });
+        let (length, (storage, head, format)) = match begun {
+            Ok(Some(begun)) => begun,
             Ok(None) => return Ok(Ok(Flow::GoesOn)),
             Err(error) => return Ok(Err(error)),
         };
@@ -276,6 +282,7 @@ impl Followed {
             prefix: &self.prefix,
             path: &self.path,
             storage,
+            length,
             head: &head,
             is_emptied: self.is_emptied,
             is_quiet: self.since.elapsed() >= QUIET,
@@ -291,18 +298,22 @@ impl Followed {
         }
         let Some(identity) = identities.get(&name) else { return Ok(Ok(Flow::GoesOn)) };
         let passed_over = self.passed_over.filter(|_| identity.done.is_empty());
-        let mut lines = Lines::new(Parser::new(format), &self.path);
+        let mut lines = Lines::new(terms.settings.parser(format)?, &self.path);
         let body = match (storage, passed_over) {
             (Storage::Plain, passed_over) => {
-                let mut plain = Plain::default();
-                let begun = passed_over.map_or(Ok(()), |end| plain.begin_at_line_before(file, end, identity));
-                if let Err(error) = begun.and_then(|()| lines.prime(file, identity, terms)) {
-                    return Ok(Err(error));
+                if let Some(end) = passed_over {
+                    lines.passed_over = match Plain::line_before(file, end) {
+                        Ok(start) => start,
+                        Err(error) => return Ok(Err(error)),
+                    };
+                    if lines.passed_over > 0 {
+                        identity.done.insert(0, lines.passed_over - 1);
+                    }
                 }
-                Body::Plain(plain)
+                Body::Plain(Plain::default())
             }
-            (Storage::Gzip, None) => Body::Packed(Packed::default()),
-            (Storage::Gzip, Some(_)) => Body::Packed(Packed::passed_over(self.sight)),
+            (Storage::Gzip, None) => Body::Packed(Box::default()),
+            (Storage::Gzip, Some(_)) => Body::Packed(Box::new(Packed::passed_over(self.sight))),
         };
         self.is_emptied = false;
         self.reading = Some(Reading { name, lines, body });
@@ -356,21 +367,19 @@ fn beginning(file: &File, wanted: Option<Format>) -> io::Result<Option<(Storage,
 impl Lines {
     fn new(parser: Parser, path: &Path) -> Self {
         let log_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { parser, log_name, covered: 0 }
+        Self { parser, log_name, covered: 0, passed_over: 0 }
     }
 
-    /// Lets the parser read what stands at the beginning of the file about all lines, since reading may begin further on.
-    fn prime(&mut self, file: &File, identity: &Identity, terms: &Terms<'_>) -> io::Result<()> {
-        if identity.done.first_missing(0) == 0 {
-            return Ok(());
+    /// Returns whether a part that is done may be left unread: not if lines in it say how later ones are to be read.
+    pub(super) fn may_skip(&self) -> bool {
+        !self.parser.format().has_headers()
+    }
+
+    /// Takes note that everything up to `to` is done.
+    pub(super) fn cover(&mut self, to: u64) {
+        if to > self.passed_over {
+            self.covered = to;
         }
-        let beginning = content::bytes_at(file, Storage::Plain, 0, LOOK)?;
-        for line in beginning.split_inclusive(|byte| *byte == b'\n') {
-            if !line.ends_with(b"\n") || !matches!(self.parse(line, terms), Ok(None)) {
-                break;
-            }
-        }
-        Ok(())
     }
 
     fn parse(&mut self, line: &[u8], terms: &Terms<'_>) -> Result<Option<Event>, Malformed> {
@@ -397,6 +406,10 @@ impl Lines {
         }
         let (start, line) = without_nul(start, line);
         if line.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Step::Next);
+        }
+        // Read whether it is done or not: what follows is read by it.
+        if self.parser.format().is_header(line) && matches!(self.parse(line, terms), Ok(None)) {
             return Ok(Step::Next);
         }
         if let Some(step) = self.done(start, end, identity, terms)? {
@@ -448,7 +461,8 @@ impl Lines {
     ) -> Result<Step, Error> {
         let (start, line) = without_nul(start, line);
         let end = start + line.trim_ascii_end().len() as u64;
-        if end == start || line.len() > terms.max_line() || identity.done.contains(start) {
+        let is_too_long = line.len() > terms.max_line();
+        if end == start || is_too_long || identity.done.contains(start) || !self.parser.format().shows_its_end() {
             return Ok(Step::Next);
         }
         match self.parse(line, terms) {
@@ -473,8 +487,8 @@ impl Lines {
         }
         terms.meter.skipped(1);
         let missing = identity.done.first_missing(start);
-        self.covered = missing.min(end);
-        Ok(Some(if missing > end { Step::Skip(missing) } else { Step::Next }))
+        self.cover(missing.min(end));
+        Ok(Some(if missing > end && self.may_skip() { Step::Skip(missing) } else { Step::Next }))
     }
 
     fn add(

@@ -31,7 +31,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::super::gathering::Gathering;
-use super::super::identity::{self, HEAD};
+use super::super::identity::{self, Former, HEAD};
 use super::content::{self, Storage};
 use super::rotation;
 use super::terms::Terms;
@@ -74,6 +74,14 @@ impl Trace {
         Self { directory, log, head, before: Vec::new(), at: 0 }
     }
 
+    /// Returns whether a file still begins with the bytes by which it was given its name.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn begins(&self, file: &File) -> io::Result<bool> {
+        Ok(content::bytes_at(file, Storage::Plain, 0, self.head.len())? == self.head)
+    }
+
     /// Takes note of bytes that were read from `at` on.
     pub(super) fn read(&mut self, at: u64, bytes: &[u8]) {
         let known = self.head.len();
@@ -104,6 +112,8 @@ pub(super) struct Nameless<'a> {
     pub(super) prefix: &'a str,
     pub(super) path: &'a Path,
     pub(super) storage: Storage,
+    /// What it was before the first bytes were read.
+    pub(super) length: u64,
     /// Its first bytes, at most [`HEAD`].
     pub(super) head: &'a [u8],
     /// Whether it was seen to be emptied.
@@ -191,12 +201,13 @@ impl Identities {
                 Err(error) => return Ok(Err(error)),
             }
         }
-        let name = if file.is_emptied {
-            identity::next_ledger_name(file.file, file.prefix, &known)
-        } else {
-            identity::ledger_name(file.file, file.prefix, &known)
-        };
-        Ok(name.map(Name::Is))
+        let former = if file.is_emptied { Former::IsOver } else { Former::MayGoOn };
+        // Of the very bytes that were read: the file may be emptied at any moment.
+        let name = |head: &[u8]| identity::name_of(head, file.length, file.prefix, &known, former);
+        Ok(match file.storage {
+            Storage::Plain => Ok(Name::Is(name(file.head))),
+            Storage::Gzip => content::head(file.file, Storage::Plain).map(|head| Name::Is(name(&head))),
+        })
     }
 
     fn copy_of_followed(&self, file: &Nameless<'_>) -> io::Result<Copy> {
@@ -234,12 +245,14 @@ impl Identities {
         let mut alike = all.iter().filter(|(name, _)| identity::begins_alike(name, file.head));
         let (Some((name, committed)), None) = (alike.next(), alike.next()) else { return Ok(Copy::No) };
         let Some(last) = committed.last() else { return Ok(Copy::No) };
-        let prefix = identity::prefix_in(name);
-        // The file may have been emptied since: then it is shorter, or has another name now.
-        let is_renamed = self.by_name.keys().any(|other| identity::prefix_in(other) == prefix);
-        let is_there = there.get(prefix).is_some_and(|length| *length > last) && !is_renamed;
-        if is_there || self.by_name.contains_key(name) {
+        if self.by_name.contains_key(name) {
             return Ok(Copy::No);
+        }
+        let prefix = identity::prefix_in(name);
+        // The file may have been emptied since: then it is shorter, or has another name, once it has one.
+        let is_renamed = self.by_name.keys().any(|other| identity::prefix_in(other) == prefix);
+        if !is_renamed && there.get(prefix).is_some_and(|length| *length > last) {
+            return Ok(Copy::Later);
         }
         let end = match content::bytes_at(file.file, file.storage, last, 2) {
             Ok(end) => end,

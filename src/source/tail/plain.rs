@@ -34,6 +34,8 @@ pub(super) struct Plain {
     is_amid: bool,
     /// The bytes before `at`.
     before: Vec<u8>,
+    /// Whether anything was read of it.
+    is_begun: bool,
 }
 
 impl Plain {
@@ -47,20 +49,15 @@ impl Plain {
         self.line
     }
 
-    /// Begins with the line that is the last before `end`, if it has no end yet: what is before it is passed over, and
-    /// counts with the first row.
+    /// Returns where the last line before `end` begins, if it has no end yet; else `end`, also when that is far away.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub(super) fn begin_at_line_before(&mut self, file: &File, end: u64, identity: &mut Identity) -> io::Result<()> {
+    pub(super) fn line_before(file: &File, end: u64) -> io::Result<u64> {
         let from = end.saturating_sub(KEPT as u64);
         let bytes = content::bytes_at(file, Storage::Plain, from, (end - from) as usize)?;
         let last = bytes.iter().rposition(|byte| *byte == b'\n');
-        let start = last.map_or(if from == 0 { 0 } else { end }, |at| from + at as u64 + 1);
-        if start > 0 && self.skip_to(file, start)? {
-            identity.done.insert(0, start - 1);
-        }
-        Ok(())
+        Ok(last.map_or(if from == 0 { 0 } else { end }, |at| from + at as u64 + 1))
     }
 
     /// Reads on.
@@ -75,19 +72,23 @@ impl Plain {
         identity: &mut Identity,
         terms: &Terms<'_>,
     ) -> Result<io::Result<Turn>, Error> {
+        // Whether the bytes before `at` are known to be those of this file, and not of what it was emptied for.
+        let mut is_verified = self.at > 0 && self.is_begun;
         for _ in 0..TURN {
             if terms.stop.is_stopped() {
                 return Ok(Ok(Turn::Stops));
             }
             // At the beginning, and when a part was found to be done: it need not be read.
             let missing = identity.done.first_missing(self.line);
-            if missing > self.at + buffer.len() as u64 || self.at == 0 && missing > 0 {
+            let is_far = missing > self.at + buffer.len() as u64 || self.at == 0 && missing > 0;
+            if is_far && lines.may_skip() {
+                is_verified = false;
                 if terms.flush(identity)? == Flow::Stops {
                     return Ok(Ok(Turn::Stops));
                 }
                 match self.skip_to(file, missing) {
                     Ok(true) => {
-                        lines.covered = missing;
+                        lines.cover(missing);
                         identity.trace.reached(self.at, &self.before);
                     }
                     Ok(false) => return Ok(Ok(Turn::Done)),
@@ -102,6 +103,14 @@ impl Plain {
             if buffer[..read.min(overlap)] != self.before {
                 return Ok(Ok(Turn::Emptied));
             }
+            // After the read: if it begins as it did, it was not emptied before.
+            if !is_verified {
+                match identity.trace.begins(file) {
+                    Ok(true) => (is_verified, self.is_begun) = (true, true),
+                    Ok(false) => return Ok(Ok(Turn::Emptied)),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
             let from = self.at;
             identity.trace.read(from, &buffer[overlap..read]);
             let step = self.take(file, &buffer[overlap..read], lines, identity, terms)?;
@@ -115,7 +124,10 @@ impl Plain {
                 Err(error) => return Ok(Err(error)),
                 Ok(Step::Stops) => return Ok(Ok(Turn::Stops)),
                 Ok(Step::Skip(to)) => match self.skip_to(file, to) {
-                    Ok(true) => lines.covered = to,
+                    Ok(true) => {
+                        lines.cover(to);
+                        is_verified = false;
+                    }
                     Ok(false) => return Ok(Ok(Turn::Done)),
                     Err(error) => return Ok(Err(error)),
                 },

@@ -10,9 +10,11 @@ pub(super) fn log_of(name: &str) -> String {
     let mut log = String::with_capacity(name.len());
     let mut rest = name;
     while let Some(first) = rest.chars().next() {
+        let is_separator = |c: char| matches!(c, '.' | '-' | '_' | ':');
         let digits =
             rest[first.len_utf8()..].find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len() - first.len_utf8());
-        if matches!(first, '.' | '-' | '_' | ':') && digits > 0 {
+        let is_group = is_separator(first) && digits > 0 && rest[1 + digits..].chars().next().is_none_or(is_separator);
+        if is_group {
             rest = &rest[1 + digits..];
         } else {
             log.push(first);
@@ -38,7 +40,7 @@ mod tests {
             assert_eq!(is_rotated(name), name != "x.log", "{name}");
         }
         assert_eq!(log_of("conn.00:00:00-01:00:00.log.gz"), "conn.log");
-        for name in ["eth0.log", "9.log", "é1", "", ".", "a.b", "x.log.old"] {
+        for name in ["eth0.log", "9.log", "x.log-1st", "é1", "", ".", "a.b", "x.log.old"] {
             assert_eq!(log_of(name), name);
         }
     }

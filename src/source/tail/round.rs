@@ -132,7 +132,8 @@ impl<'a> Round<'a> {
     fn let_go(&mut self) -> Result<Flow, Error> {
         let is_over = |file: &Followed| {
             let is_silent = file.since.elapsed() >= LET_GO && !file.has_news;
-            file.unlisted.is_some_and(|since| !file.is_open() || is_silent && since.elapsed() >= LET_GO)
+            let is_lost = !file.is_open() || file.trouble.is_some();
+            file.unlisted.is_some_and(|since| is_lost || is_silent && since.elapsed() >= LET_GO)
         };
         let over: Vec<_> = self.files.values().filter(|file| is_over(file)).map(|file| file.prefix.clone()).collect();
         for prefix in over {

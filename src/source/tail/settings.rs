@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::format::Format;
+use super::super::format::{Format, Mapping, Parser};
 use crate::config::{Bytes, bounded, duration, duration_text};
 use crate::error::{Error, ErrorKind};
 
@@ -22,6 +22,8 @@ pub struct TailSettings {
     /// Format of every line. Default: told from each file's first bytes.
     #[serde(with = "format_name")]
     pub format: Option<Format>,
+    /// Which columns come from where in records of format `ndjson`, which must be named. Default: by common names of keys.
+    pub mapping: Option<Mapping>,
     /// Sensor of every row, whatever the record says. Default: the record's own, else this host.
     pub sensor: Option<String>,
     /// Where to begin in files of which nothing is committed. Default [`Start::Beginning`].
@@ -54,6 +56,7 @@ impl Default for TailSettings {
         Self {
             paths: Vec::new(),
             format: None,
+            mapping: None,
             sensor: None,
             start: Start::default(),
             poll: Duration::from_secs(1),
@@ -84,10 +87,24 @@ impl TailSettings {
         if self.sensor.as_ref().is_some_and(String::is_empty) {
             return wrong("sensor is empty; leave it out".into());
         }
+        if self.mapping.is_some() && self.format != Some(Format::Ndjson) {
+            return wrong("`mapping` needs `format = \"ndjson\"`".into());
+        }
+        self.parser(Format::Ndjson)?;
         let (ms, hour) = (Duration::from_millis(10), Duration::from_secs(3600));
         bounded("poll", self.poll, ms, hour, |value| duration_text(*value))?;
         bounded("max_line", self.max_line, Bytes(1 << 10), Bytes::mib(64), Bytes::to_string)?;
         bounded("max_open", self.max_open, 1, 100_000, usize::to_string)
+    }
+}
+
+impl TailSettings {
+    /// Makes the parser of a file of this format.
+    ///
+    /// # Errors
+    /// When the mapping is none, which [`validate`](Self::validate) has found out.
+    pub(super) fn parser(&self, format: Format) -> Result<Parser, Error> {
+        self.mapping.as_ref().map_or_else(|| Ok(Parser::new(format)), Parser::with_mapping)
     }
 }
 
@@ -130,6 +147,8 @@ mod tests {
         let fault = |json: &str| read(json).unwrap().validate().unwrap_err().to_string();
         assert_eq!(fault("{}"), "paths is empty; name at least one file or glob");
         assert!(fault(r#"{"paths":["/a/***"]}"#).starts_with("paths has `/a/***`: "));
+        assert_eq!(fault(r#"{"paths":["a"],"mapping":{}}"#), r#"`mapping` needs `format = "ndjson"`"#);
+        assert!(fault(r#"{"paths":["a"],"format":"ndjson","mapping":{"msg":"no pointer"}}"#).contains("msg"));
         assert_eq!(fault(r#"{"paths":["a"],"poll":"1ms"}"#), "poll is 1ms; it must be between 10ms and 3600s");
         assert_eq!(fault(r#"{"paths":["a"],"max_line":1}"#), "max_line is 1 B; it must be between 1 KiB and 64 MiB");
     }

@@ -74,7 +74,9 @@ impl Log {
 
     /// Makes room for `x.log.1`.
     pub fn shift(&self) {
-        for number in (1..100).rev() {
+        let exists = |number: &usize| self.numbered(*number).exists() || self.packed(*number).exists();
+        let first_free = (1..).find(|number| !exists(number)).unwrap();
+        for number in (1..first_free).rev() {
             for name in [Self::numbered, Self::packed] {
                 if name(self, number).exists() {
                     fs::rename(name(self, number), name(self, number + 1)).unwrap();

@@ -359,6 +359,54 @@ fn beginning_at_the_end_leaves_out_what_was_there_and_nothing_that_comes() {
     tail.end();
 }
 
+/// What the header lines say was not known after a restart, in a compressed file, and when it began at the end.
+#[test]
+fn header_lines_hold_for_later_lines_also_after_a_restart_and_in_a_compressed_file() {
+    let place = Place::new();
+    let header = |field: &str| {
+        format!("#separator \\x09\n#path\tconn\n#fields\tts\tuid\t{field}\n#types\ttime\tstring\tcount\n")
+    };
+    let path = place.path("x.log");
+    let mut written = Vec::new();
+    let mut lines = |count: u64| {
+        for _ in 0..count {
+            let n = written.len();
+            let line = format!("1521911721.{n:06}\tC{n}\t{n}");
+            add(&path, format!("{line}\n").as_bytes());
+            written.push(line);
+        }
+        written.clone()
+    };
+    for round in 0..3 {
+        add(&path, header("a").as_bytes());
+        lines(5);
+        add(&path, header("b").as_bytes());
+        let written = lines(5);
+        let mut settings = place.settings();
+        let tail = place.follow_with(&settings);
+        place.has(&written);
+        tail.end();
+        lines(5);
+        settings.start = Start::End;
+        let tail = place.follow_with(&settings);
+        place.has(&lines(2));
+        if round > 0 {
+            let rotated = Log::new(path.clone());
+            rotated.shift();
+            fs::rename(&path, rotated.numbered(1)).unwrap();
+            rotated.compress(1);
+        }
+        tail.end();
+    }
+    let rows = "SELECT count(*) FROM events WHERE json_extract(fields, '$.b') IS NOT NULL";
+    assert_eq!(place.database.number("SELECT count(*) FROM ingest_rejects"), 0);
+    assert_eq!(place.database.number(rows), 3 * 12);
+    let tail = place.follow();
+    add(&path, header("a").as_bytes());
+    place.has(&lines(3));
+    tail.end();
+}
+
 #[test]
 fn hundreds_of_files_are_followed_with_few_of_them_open() {
     let place = Place::new();

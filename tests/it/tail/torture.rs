@@ -7,6 +7,7 @@ use forebay::Config;
 
 use super::{Following, Log, Place, settings};
 use crate::child::{self, Running};
+use crate::harness::pause;
 
 const LOGS: &str = "FOREBAY_TEST_LOGS";
 
@@ -41,6 +42,7 @@ pub fn torture(url: &str, pattern: &Path, log: &mut Log, kills: usize) {
         let until = Instant::now() + Duration::from_millis(fastrand::u64(0..300));
         while Instant::now() < until {
             write(log);
+            pause();
         }
         process.kill();
         process.process.wait().unwrap();
@@ -52,7 +54,7 @@ pub fn torture(url: &str, pattern: &Path, log: &mut Log, kills: usize) {
 }
 
 fn write(log: &mut Log) {
-    match fastrand::u8(0..40) {
+    match fastrand::u8(0..150) {
         0 => {
             log.rename();
             log.lines(fastrand::usize(0..5));
