@@ -89,7 +89,12 @@ fn cut_off_while_a_segment_grows_or_is_taken_down_a_file_goes_on() {
             None => story.write(CAPTURE, &[7, 3, 5, -2]),
         }
     }
+    let bytes =
+        |story: &Story| story.segments.all().filter(|s| s.kind == CAPTURE && s.is_visible()).map(|s| s.bytes).sum();
+    let before: i64 = bytes(&story);
     cut_all(&mut story);
+    // All the pieces were full, and once nobody added the bytes of the last one: a segment that had grown weighed nothing.
+    assert_eq!(bytes(&story), before);
     story.limits.retention = RetentionConfig { max_rows: Some(3), ..RetentionConfig::default() };
     cut_all(&mut story);
     story.check_sound();
