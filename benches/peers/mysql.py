@@ -1,6 +1,6 @@
 """How others write the same rows into MariaDB: SQLAlchemy over asyncmy, and rsyslog's ommysql, beside `forebay bench`.
 
-A private server with the settings of `benches/mariadb/mod.rs`, and our own migration's tables and indexes. Rounds take
+A private server with the settings of `benches/mariadb/mod.rs`, and our own tables with their indexes. Rounds take
 turns, and the medians count; after each run the rows are counted, and the table emptied.
 
 * SQLAlchemy: `session.add_all` of 100 objects and a commit, one task; the objects are built within the measured time.
@@ -33,7 +33,6 @@ from rows import lines
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOREBAY = ROOT / "target/release/forebay"
-MIGRATION = min((ROOT / "src/backend/mysql/migrations").glob("*/up.sql"))
 SETTINGS = ["--innodb-log-file-size=2G", "--innodb-buffer-pool-size=2G", "--innodb-flush-log-at-trx-commit=1",
             "--innodb-autoinc-lock-mode=2", "--skip-name-resolve"]
 COLUMNS = ["ts", "sensor", "service", "event_type", "src_ip", "src_port", "dst_ip", "dst_port", "proto", "session",
@@ -92,7 +91,11 @@ class Server:
             assert time.monotonic() < until, "the server did not start"
             time.sleep(0.1)
         self.run("CREATE DATABASE sensors; CREATE USER writer@'127.0.0.1' IDENTIFIED BY 'bench';"
-                 "GRANT ALL ON sensors.* TO writer@'127.0.0.1'; USE sensors;" + MIGRATION.read_text())
+                 "GRANT ALL ON sensors.* TO writer@'127.0.0.1'")
+        subprocess.run([FOREBAY, "db", "init", "--db", self.url()], check=True, stdout=subprocess.DEVNULL)
+
+    def url(self):
+        return f"mysql://writer:bench@127.0.0.1:{self.port}/sensors"
 
     def run(self, sql):
         command = ["mariadb", "--no-defaults", f"--socket={self.socket}", "--user=root", "--batch", "-N"]
@@ -178,9 +181,8 @@ def rsyslog(server, rows, place, workers):
 
 
 def forebay(server, count):
-    url = f"mysql://writer:bench@127.0.0.1:{server.port}/sensors"
-    command = [FOREBAY, "bench", url, "--rows", str(count), "--producers", "1", "--json"]
-    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    command = [FOREBAY, "bench", server.url(), "--rows", str(count), "--producers", "1", "--json"]
+    report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return report["runs"][0]["seconds"]
 
 

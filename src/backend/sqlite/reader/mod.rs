@@ -54,6 +54,8 @@ pub(crate) struct Connection {
     path: PathBuf,
     sqlite: SqliteConnection,
     shapes: HashSet<u64>,
+    /// Each kind's segments in sight, of the version of the file that they were read from.
+    catalogue: [Option<(i64, Vec<Arm>)>; 2],
 }
 
 impl Reader {
@@ -167,13 +169,15 @@ impl Connection {
             let mut sqlite = connect(path, Access::Read)?;
             sqlite.batch_execute(&format!("PRAGMA cache_size=-{CACHE_KIB}"))?;
             functions::register(&mut sqlite)?;
-            Ok(Self { path: path.to_owned(), sqlite, shapes: HashSet::new() })
+            Ok(Self { path: path.to_owned(), sqlite, shapes: HashSet::new(), catalogue: [None, None] })
         };
         open().map_err(|error| unusable(path, error))
     }
 
-    fn run(&mut self, sql: &str) -> Result<(), Error> {
-        self.sqlite.batch_execute(sql).map_err(|error| self.failed(error))
+    /// Runs one of our own statements without values, prepared once.
+    fn run(&mut self, sql: &'static str) -> Result<(), Error> {
+        let done = Sql::default().own(sql).returning::<BigInt>().execute(&mut self.sqlite);
+        done.map(drop).map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: diesel::result::Error) -> Error {
@@ -230,8 +234,20 @@ impl Snapshot for Connection {
     }
 }
 
-/// Reads the catalogue: a kind's segments in sight.
+/// Returns a kind's segments in sight: read anew only when anybody has committed anything since.
 fn arms(connection: &mut Connection, kind: RowKind) -> QueryResult<Vec<Arm>> {
+    // Within the transaction, so it is the version of what is read next (https://www.sqlite.org/pragma.html).
+    let version = Sql::default().own("PRAGMA data_version").returning::<BigInt>();
+    let version: i64 = version.get_result(&mut connection.sqlite)?;
+    if let Some((_, arms)) = connection.catalogue[kind.index()].as_ref().filter(|(of, _)| *of == version) {
+        return Ok(arms.clone());
+    }
+    let arms = read(connection, kind)?;
+    connection.catalogue[kind.index()] = Some((version, arms.clone()));
+    Ok(arms)
+}
+
+fn read(connection: &mut Connection, kind: RowKind) -> QueryResult<Vec<Arm>> {
     type Row = (i64, i64, i64, Option<i64>, Option<i64>, Option<i64>);
     let sql = "SELECT number, indexes, first_id, last_id, first_ts, last_ts FROM segments \
                WHERE state IN ('open', 'closed') AND kind = ";

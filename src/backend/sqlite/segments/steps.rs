@@ -221,11 +221,18 @@ fn copy(connection: &mut SqliteConnection, from: &Segment, into: &Segment, most:
     let grown = (
         dsl::last_id.eq(if is_whole { from.last_id } else { extent.last_id.unwrap_or(into.last_id) }),
         dsl::rows.eq(into.rows + rows),
-        dsl::bytes.eq(into.bytes + if is_whole { from.bytes } else { 0 }),
+        // By parts: a last piece that is just full is not known to be the last, and nothing is copied after it.
+        dsl::bytes.eq(into.bytes + share(from, rows)),
         dsl::first_ts.eq(extent.first_ts),
         dsl::last_ts.eq(extent.last_ts),
     );
     diesel::update(dsl::segments.find((into.kind.table(), into.number))).set(grown).execute(connection).map(drop)
+}
+
+/// Returns about how many bytes so many rows of a segment are.
+fn share(segment: &Segment, rows: i64) -> i64 {
+    let part = rows as f64 / segment.rows.max(1) as f64;
+    (segment.bytes as f64 * part.min(1.0)).round() as i64
 }
 
 /// Takes a large table down a little.
@@ -250,6 +257,5 @@ fn shrink(connection: &mut SqliteConnection, segment: &Segment, most: i64) -> Qu
     };
     // Less than a piece is all there was, whatever the catalogue says.
     let rows = if deleted < most { 0 } else { (segment.rows - deleted).max(0) };
-    let bytes = (segment.bytes as f64 * rows as f64 / segment.rows.max(1) as f64) as i64;
-    diesel::update(listed).set((dsl::rows.eq(rows), dsl::bytes.eq(bytes))).execute(connection).map(drop)
+    diesel::update(listed).set((dsl::rows.eq(rows), dsl::bytes.eq(share(segment, rows)))).execute(connection).map(drop)
 }

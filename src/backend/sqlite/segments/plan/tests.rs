@@ -201,10 +201,10 @@ fn a_growing_segment_takes_its_rows_in_pieces() {
 
 #[test]
 fn a_large_table_is_taken_down_in_pieces() {
-    let mut catalogue = events(&[80, 81], 3);
+    let mut catalogue = events(&[320, 321], 3);
     catalogue[0][0].state = State::Dropping;
     assert_eq!(due(&catalogue, &limits()), Some(Step::Drop(EVENT, 1)));
-    catalogue[0][0].bytes = 8001;
+    catalogue[0][0].bytes = 32_001;
     assert_eq!(due(&catalogue, &limits()), Some(Step::Shrink(EVENT, 1, 10)));
     catalogue[0].remove(0);
     catalogue[0][0].state = State::Dropping;

@@ -74,7 +74,7 @@ fn cut_off_before_or_after_its_commit_every_step_leaves_a_file_that_goes_on() {
 #[test]
 fn cut_off_while_a_segment_grows_or_is_taken_down_a_file_goes_on() {
     let mut story = Story::new(tiny());
-    story.limits.grown_rows = 40;
+    (story.limits.grown_rows, story.limits.piece_rows) = (40, 4);
     let mut seen = BTreeSet::new();
     let mut cut_all = |story: &mut Story| {
         while let Some(step) = story.next(Urgency::Idle) {
@@ -89,8 +89,14 @@ fn cut_off_while_a_segment_grows_or_is_taken_down_a_file_goes_on() {
             None => story.write(CAPTURE, &[7, 3, 5, -2]),
         }
     }
+    let bytes =
+        |story: &Story| story.segments.all().filter(|s| s.kind == CAPTURE && s.is_visible()).map(|s| s.bytes).sum();
+    let before: i64 = bytes(&story);
     cut_all(&mut story);
+    // All the pieces were full, and once nobody added the bytes of the last one: a segment that had grown weighed nothing.
+    assert_eq!(bytes(&story), before);
     story.limits.retention = RetentionConfig { max_rows: Some(3), ..RetentionConfig::default() };
+    story.limits.piece_bytes = 300;
     cut_all(&mut story);
     story.check_sound();
     for name in ["grow", "copy", "swap", "retire", "shrink", "drop"] {

@@ -85,13 +85,8 @@ impl Life {
                 let into = self.segment(into);
                 let left = from.last_id - into.last_id.max(from.first_id - 1);
                 let rows = left.min(most);
-                into.rows += rows;
-                // As the file does it: of a piece of exactly the rest nobody knows that it was the last.
-                if rows < most {
-                    (into.bytes, into.last_id) = (into.bytes + from.bytes, from.last_id);
-                } else {
-                    into.last_id = from.last_id - left + rows;
-                }
+                (into.rows, into.bytes) = (into.rows + rows, into.bytes + from.bytes * rows / from.rows);
+                into.last_id = if rows < most { from.last_id } else { from.last_id - left + rows };
                 self.copied += rows;
             }
             Step::Swap(_, number) => {
