@@ -18,7 +18,7 @@ pub(super) fn open(url: &DatabaseUrl, config: &Config) -> Result<Repository, Err
         DatabaseUrl::Mysql(url) => {
             use crate::backend::mysql::{MysqlStore, Reader};
             let desk = crate::backend::sql::store::Desk::new(MysqlStore::new((**url).clone(), &config.mysql));
-            Ok(of(Reader::open(url, &config.mysql, CONNECTIONS)?, kept(desk)))
+            Ok(of(Reader::new(url, &config.mysql, CONNECTIONS)?, kept(desk)))
         }
         #[cfg(not(feature = "mysql"))]
         DatabaseUrl::Mysql(_) => unsupported("this build has no MySQL; build it with the feature `mysql`"),

@@ -22,8 +22,6 @@ mod crash;
 mod decnet;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod kept;
-#[cfg(all(feature = "source", feature = "sqlite", target_os = "linux"))]
-mod live;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]
 mod mysql;
 #[cfg(all(feature = "mysql", feature = "sqlite"))]

@@ -161,9 +161,9 @@ fn send(pipeline: &Pipeline, is_over: &AtomicBool) {
     while !is_over.load(Ordering::Relaxed) {
         let rows: Vec<_> = (0..20).map(|n| crate::stage::event(&format!("root/{}", sent * 20 + n))).collect();
         // What becomes of the rows is the business of other claims.
-        let _ = events.send_many_blocking(rows).unwrap();
+        drop(events.send_many_blocking(rows).unwrap());
         let packet = forebay::Capture::builder("tap-0", "packet").link_type(1).data(vec![0; 60]).build().unwrap();
-        let _ = captures.send_blocking(packet).unwrap();
+        drop(captures.send_blocking(packet).unwrap());
         sent += 1;
         thread::park_timeout(Duration::from_millis(2));
     }

@@ -68,7 +68,7 @@ mod tests {
     fn whole() -> String {
         let is_key = |line: &str| line.starts_with(|c: char| c == '[' || c.is_ascii_lowercase());
         let line = |line: &str| line.strip_prefix('#').filter(|rest| is_key(rest)).unwrap_or(line).to_owned() + "\n";
-        EXAMPLE.lines().map(|each| line(each)).collect()
+        EXAMPLE.lines().map(line).collect()
     }
 
     fn paths(prefix: &str, table: &toml::Table, out: &mut Vec<String>) {
