@@ -20,5 +20,6 @@ mod kinds;
 mod output;
 mod pipes;
 mod prune;
+mod run;
 mod settings;
 mod stops;
