@@ -21,5 +21,6 @@ mod kinds;
 mod output;
 mod pipes;
 mod prune;
+mod run;
 mod settings;
 mod stops;
