@@ -211,8 +211,9 @@ fn systemd_is_told_when_it_is_ready_reloads_lives_and_stops() {
     settings(&place, &tail("log", "a.json"));
     let manager = UnixDatagram::bind(place.path("notify.sock")).unwrap();
     manager.set_read_timeout(Some(crate::place::DEADLINE)).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
-    command.args(["run", "--config", "forebay.toml"]);
+    // As systemd does, its own process id is among what it is told.
+    let mut command = Command::new("sh");
+    command.args(["-c", "WATCHDOG_PID=$$ exec \"$0\" run --config forebay.toml", env!("CARGO_BIN_EXE_forebay")]);
     command.env("NOTIFY_SOCKET", place.path("notify.sock")).env("WATCHDOG_USEC", "600000");
     let run = place.start_command(command);
     told(&manager, "READY=1");
