@@ -98,7 +98,7 @@ fn send(pipeline: &Pipeline, rows: usize) {
     let event = Event::builder("web-1", "ssh", "login.failed").msg("root/123456").build().expect("an event");
     for _ in 0..rows / 64 {
         // The flush at the end waits for all.
-        let _ = events.send_many_blocking(vec![event.clone(); 64]).expect("taken");
+        drop(events.send_many_blocking(vec![event.clone(); 64]).expect("taken"));
     }
 }
 

@@ -85,6 +85,10 @@ impl Browser {
         } } });
         let session = browser.post("/session", &wanted);
         browser.session = format!("/session/{}", session["sessionId"].as_str().expect("please install chromium"));
+        // The first tab has asked for pages of the browser's own.
+        browser.open("about:blank");
+        browser.requests();
+        browser.console();
         browser
     }
 

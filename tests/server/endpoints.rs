@@ -143,6 +143,7 @@ fn a_server_ends_at_once_with_open_streams_and_an_observer_outlives_its_pipeline
     assert!(get(server.address(), "/readyz").body.contains("lane ends is closed"));
     let address = server.address();
     server.shutdown();
-    assert_eq!(reports.count(), 0);
+    // What was on its way may still come; then it ends.
+    reports.for_each(drop);
     assert!(std::net::TcpStream::connect(address).is_err());
 }
