@@ -225,3 +225,32 @@ fn metrics_are_served_on_loopback_only_and_where_nobody_else_does() {
     assert!(outcome.code == 2 && outcome.err.contains(&format!("metrics at {address}")), "{outcome:?}");
     assert!(!place.path("forebay.db").exists());
 }
+
+#[test]
+fn with_a_token_in_the_environment_only_its_bearer_is_told_anything() {
+    let place = Place::new();
+    fifo(&place, "a.json");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    command
+        .args(["ingest", "--json", "--metrics", &address, "a.json"])
+        .env("FOREBAY_METRICS_TOKEN", "a-token-of-some-length");
+    let run = place.start_command(command);
+    let mut writer = open_fifo(&place, "a.json");
+    writer.write_all(line(0).as_bytes()).unwrap();
+    let code = |header: &str| {
+        let mut stream = TcpStream::connect(&address).ok()?;
+        stream.write_all(format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{header}\r\n").as_bytes()).ok()?;
+        let mut code = [0; 12];
+        stream.read_exact(&mut code).ok()?;
+        Some(String::from_utf8_lossy(&code[9..]).into_owned())
+    };
+    assert_eq!(wait_for("an answer", || code("")), "401");
+    assert_eq!(code("Authorization: Bearer a-token-of-some-lengtH\r\n").as_deref(), Some("401"));
+    assert_eq!(code("Authorization: Bearer a-token-of-some-length\r\n").as_deref(), Some("200"));
+    drop(writer);
+    let outcome = run.finish();
+    assert_eq!(outcome.counts(), (1, 0, 0));
+    assert!(!outcome.err.contains("a-token"), "{outcome:?}");
+}
