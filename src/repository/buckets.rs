@@ -167,8 +167,13 @@ impl Buckets {
         })
     }
 
-    /// Returns a length, counted from the Unix epoch, that divides every piece since `first`.
-    pub(crate) fn unit(&self, first: i64) -> i64 {
+    /// Returns a length, counted from the Unix epoch, that divides every piece since `first`: rows that were counted by it
+    /// can be added up to pieces.
+    pub fn unit(&self, first: Timestamp) -> Duration {
+        Duration::from_nanos(self.unit_nanos(first.as_nanos()).unsigned_abs())
+    }
+
+    pub(crate) fn unit_nanos(&self, first: i64) -> i64 {
         if let Some(width) = self.width() {
             return width;
         }
@@ -329,7 +334,7 @@ mod tests {
                 prop_assert_eq!(buckets.start_nanos(next), next);
                 prop_assert_eq!(buckets.start_nanos(next - 1), start);
             }
-            let unit = buckets.unit(ts);
+            let unit = buckets.unit_nanos(ts);
             if let Some(first) = ts.div_euclid(unit).checked_mul(unit) {
                 prop_assert_eq!(buckets.start_nanos(first), start);
             }

@@ -48,7 +48,13 @@ impl FieldPath {
     /// Returns whether the JSON object `fields` has the text at this place: see [`Test::Field`](super::Test::Field).
     pub fn finds(&self, fields: &str, text: &str) -> bool {
         let keys: Vec<&str> = self.0.iter().map(String::as_str).collect();
-        finds(fields, &keys, text)
+        Self::finds_at(&keys, fields, text)
+    }
+
+    /// As [`finds`](Self::finds), of borrowed keys.
+    pub(crate) fn finds_at(keys: &[&str], fields: &str, text: &str) -> bool {
+        let mut scanner = Scanner { bytes: fields.as_bytes(), at: 0 };
+        scanner.find(keys).is_some_and(|value| value_is(value, text))
     }
 }
 
@@ -90,12 +96,6 @@ impl fmt::Display for FieldPath {
         }
         Ok(())
     }
-}
-
-/// As [`FieldPath::finds`], of borrowed keys.
-pub(crate) fn finds(fields: &str, keys: &[&str], text: &str) -> bool {
-    let mut scanner = Scanner { bytes: fields.as_bytes(), at: 0 };
-    scanner.find(keys).is_some_and(|value| value_is(value, text))
 }
 
 /// Returns whether a value as it is written has the text.
@@ -309,9 +309,9 @@ mod tests {
             let object: serde_json::Map<_, _> = keys.iter().cloned().zip(texts.iter().map(|text| text.as_str().into())).collect();
             let fields = serde_json::to_string(&object).unwrap();
             for (key, value) in &object {
-                prop_assert!(finds(&fields, &[key], value.as_str().unwrap()));
+                prop_assert!(FieldPath::finds_at(&[key], &fields, value.as_str().unwrap()));
                 let longer = format!("{}x", value.as_str().unwrap());
-                prop_assert!(!finds(&fields, &[key], &longer));
+                prop_assert!(!FieldPath::finds_at(&[key], &fields, &longer));
             }
         }
     }

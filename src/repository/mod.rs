@@ -54,10 +54,8 @@ pub use table::{Bucket, Source, Summary, Table, Tally};
 pub use tail::{Tail, TailStream};
 pub use users::{MAX_NAME, NewUser, Role, Tokens, User, UserChange, Users};
 
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub(crate) use self::{field::finds, tail::Settled};
-
 use kept::Kept;
+pub(crate) use tail::Settled;
 
 /// A database, open for reading. Cloning is cheap; any number of threads may ask at once.
 #[derive(Clone)]
@@ -65,7 +63,7 @@ pub struct Repository {
     events: Arc<dyn Table<Event>>,
     captures: Arc<dyn Table<Capture>>,
     sessions: Arc<dyn Sessions>,
-    settled: Arc<dyn tail::Settled>,
+    settled: Arc<dyn Settled>,
     kept: Kept,
 }
 

@@ -176,7 +176,7 @@ fn group<R: Fetch, D: Database>(
     buckets: &Buckets,
     counts: &mut BTreeMap<i64, u64>,
 ) -> Result<(), Error> {
-    let unit = buckets.unit(arm.times.0.max(filter.times().0));
+    let unit = buckets.unit_nanos(arm.times.0.max(filter.times().0));
     // A quotient is cut towards zero; units go on below it. The unit as text: with a bound value in its place MySQL would
     // not know that what is grouped by is what comes back.
     let what = format!("ts {} {unit} - (ts % {unit} < 0), count(*)", D::Dialect::DIVIDED_BY);

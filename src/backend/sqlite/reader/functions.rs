@@ -11,7 +11,7 @@ use diesel::sql_types::{Nullable, Text};
 
 use crate::backend::sql::query::Dialect;
 use crate::backend::sql::query::statement::Sql;
-use crate::repository::{FieldPath, finds};
+use crate::repository::FieldPath;
 
 /// Stands between keys in a bound path: a key has no control character.
 const BETWEEN: char = '\u{1f}';
@@ -32,7 +32,7 @@ pub(super) fn register(connection: &mut SqliteConnection) -> QueryResult<()> {
     })?;
     forebay_field_utils::register_impl(connection, |fields: Option<String>, path: String, text: String| {
         let keys: Vec<&str> = path.split(BETWEEN).collect();
-        fields.is_some_and(|fields| finds(&fields, &keys, &text))
+        fields.is_some_and(|fields| FieldPath::finds_at(&keys, &fields, &text))
     })
 }
 
