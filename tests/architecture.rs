@@ -162,7 +162,9 @@ fn only_open_names_concrete_backends() {
 #[test]
 fn only_the_factory_of_the_repository_names_backends() {
     for source in sources("src/repository").iter().filter(|source| source.path != "src/repository/open.rs") {
-        let names = ["crate::backend", "sqlite", "Sqlite"].iter().any(|name| source.code.contains(name));
+        // A re-export may depend on a feature; what it names may not.
+        let lines = || source.code.lines().filter(|line| !line.trim_start().starts_with("#[cfg("));
+        let names = ["crate::backend", "sqlite", "Sqlite"].iter().any(|name| lines().any(|line| line.contains(name)));
         assert!(!names, "{} names a backend", source.path);
     }
 }
