@@ -224,8 +224,10 @@ fn index_open(kind: RowKind, segments: &[Segment]) -> Option<Step> {
 
 fn drop(kind: RowKind, segments: &[Segment], limits: &Limits) -> Option<Step> {
     let gone = segments.iter().find(|segment| segment.state == State::Dropping)?;
-    let whole = |piece: i64| piece.saturating_mul(DROPPED_WHOLE);
-    if gone.rows <= whole(limits.piece_rows) && gone.bytes <= whole(limits.piece_bytes) {
+    // What was merged is as small as one asked for: a busy writer must get rid of it as fast as it merges.
+    let whole = |piece: i64, merged: i64| piece.saturating_mul(DROPPED_WHOLE).max(merged);
+    let (rows, bytes) = (whole(limits.piece_rows, limits.merged_rows), whole(limits.piece_bytes, limits.merged_bytes));
+    if gone.rows <= rows && gone.bytes <= bytes {
         return Some(Step::Drop(kind, gone.number));
     }
     Some(Step::Shrink(kind, gone.number, piece(gone, limits)))

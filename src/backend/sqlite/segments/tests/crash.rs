@@ -96,7 +96,7 @@ fn cut_off_while_a_segment_grows_or_is_taken_down_a_file_goes_on() {
     // All the pieces were full, and once nobody added the bytes of the last one: a segment that had grown weighed nothing.
     assert_eq!(bytes(&story), before);
     story.limits.retention = RetentionConfig { max_rows: Some(3), ..RetentionConfig::default() };
-    story.limits.piece_bytes = 300;
+    story.limits.piece_rows = 1;
     cut_all(&mut story);
     story.check_sound();
     for name in ["grow", "copy", "swap", "retire", "shrink", "drop"] {
