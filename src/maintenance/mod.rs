@@ -10,6 +10,7 @@ mod status;
 
 pub use compat::{add_decnet_views, drop_decnet_views};
 pub use database::{check, count, init, reset, status};
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(crate) use migrate::steps;
 pub use migrate::{Migration, Run, migrate};
 pub use prune::{Dropped, Progress, Pruned, plan_prune, prune};
