@@ -90,7 +90,7 @@ impl Repository {
     /// # Errors
     /// [`Configuration`](crate::ErrorKind::Configuration) for a text that is no URL,
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for a database that cannot be read, else what stands in the way:
-    /// see [`ErrorKind`](crate::ErrorKind).
+    /// see [`ErrorKind`].
     pub fn open(url: &str) -> Result<Self, Error> {
         Self::open_with(url, &Config::default())
     }
