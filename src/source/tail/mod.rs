@@ -5,7 +5,7 @@
 //!  round.rs       one run: look, read what has news, wait
 //!    finding.rs   which files are there?           rotation.rs  what does a name tell? (pure)
 //!    watch.rs     has something happened? (inotify)
-//!    followed.rs  one file: plain.rs and packed.rs read its lines
+//!    followed.rs  one file: plain.rs and packed.rs find its lines, lines.rs makes rows of them
 //!    identities.rs  under which name in the ledger, and what is done under it? Which file is a copy of which?
 //!    content.rs   bytes of a file, decompressed
 //!    terms.rs     the way out: rows into the pipeline
@@ -37,6 +37,7 @@ mod content;
 mod finding;
 mod followed;
 mod identities;
+mod lines;
 mod packed;
 mod plain;
 mod rotation;

@@ -7,8 +7,9 @@ use super::super::gathering::Original;
 use super::super::lines::LineReader;
 use super::content::{self, Gunzip, Storage};
 use super::finding::Sight;
-use super::followed::{Lines, Step, Turn};
+use super::followed::Turn;
 use super::identities::Identity;
+use super::lines::{Lines, Step};
 use super::terms::Terms;
 use crate::error::Error;
 

@@ -11,8 +11,9 @@ use std::io;
 use super::super::gathering::Original;
 use super::super::identity;
 use super::content::{self, Storage};
-use super::followed::{Lines, Step, Turn};
+use super::followed::Turn;
 use super::identities::{BEFORE, Identity};
+use super::lines::{Lines, Step};
 use super::terms::{Flow, Terms};
 use crate::error::Error;
 
