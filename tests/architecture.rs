@@ -36,7 +36,6 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("hyper", &["src/server/"]),
     ("metrics_process", &["src/server/"]),
     ("argon2", &["src/repository/", "src/backend/"]),
-    ("notify::", &["src/source/"]),
     ("glob::", &["src/source/"]),
     ("libc", &[LIVE]),
     ("libsqlite3_sys", &["tests/", "benches/", YARDSTICK]),
