@@ -30,19 +30,19 @@
 //! | module | what |
 //! |---|---|
 //! | [`pipeline`] | **start reading here**: producers, queues, batcher, writer, status |
-//! | [`repository`] | reading: pages, filters with a text form, counts, histograms, sessions, new rows as they come |
+//! | [`repository`] | reading: pages, filters with a text form, counts, histograms, sessions, new rows; state, deployments, users |
 //! | [`backend`] | the trait that a database stands behind, and the databases |
 //! | [`config`] | every setting, with default and bounds |
-//! | [`maintenance`] | work on a database by hand: pruning |
+//! | [`maintenance`] | work on a database by hand: tables, checks, pruning, views for other programs |
 //! | [`database_url`] | every way to name a database |
-//! | `source` | readers of capture files and logs, live packets (feature `source`) |
+//! | `source` | capture files, followed logs, sockets, syslog, live packets (feature `source`) |
 //! | `server` | metrics, health and a status page over HTTP (feature `server`) |
 //! | [`telemetry`] | every metric |
 //!
 //! # Features
 //!
 //! `sqlite` (default): the SQLite backend, its C source bundled. `mysql` (default): the MySQL and MariaDB backend, in pure
-//! Rust, with TLS. `source`: readers of files. `server`: metrics, health and a status page. `cli` (default): the
+//! Rust, with TLS. `source`: where rows come from. `server`: metrics, health and a status page. `cli` (default): the
 //! program `forebay`; an embedding host takes `default-features = false, features = ["sqlite"]`. Without any, there is
 //! the backend that counts rows and keeps none, `memory:`.
 
