@@ -10,6 +10,7 @@ use forebay::repository::{
 use forebay::{Capture, Config, ErrorKind, Event, Repository, Timestamp};
 
 use super::Place;
+use super::known::{FIELDS, PATHS, VALUES};
 use crate::sqlite::LONG;
 
 fn at(nanos: i64) -> Timestamp {
@@ -139,6 +140,28 @@ fn free_text_is_found_in_every_script_and_only_ascii_has_small_letters() {
         ];
         for (text, rows) in counts {
             assert_eq!(count(text), rows, "{:?}", text.get(..20));
+        }
+    }
+}
+
+/// Once an escaped key (`"\u0061"`) hid a row from filters on MariaDB, which compares keys as they are written; half a
+/// surrogate pair or deep nesting would have done so as well.
+#[test]
+fn no_way_of_writing_json_hides_a_row_from_filters_on_fields() {
+    for place in Place::both() {
+        let pipeline = place.pipeline();
+        let made = |(json, _): &(&str, _)| Event::builder("s", "v", "t").fields(json).build().unwrap();
+        pipeline.events().send_many_blocking(FIELDS.iter().map(made).collect()).unwrap().wait().unwrap();
+        assert!(pipeline.shutdown_blocking(LONG).is_complete());
+        let repository = place.repository();
+        for (path, value) in PATHS.iter().flat_map(|path| VALUES.iter().map(move |value| (*path, *value))) {
+            let test = Test::Field(path.parse().unwrap(), value.to_owned());
+            let having = |(_, there): &&(&str, &[(&str, &str)])| there.contains(&(path, value));
+            let expected = FIELDS.iter().filter(having).count() as u64;
+            let events = repository.events();
+            assert_eq!(events.count(&Filter::new().and(test.clone())).unwrap(), expected, "{path} {value:?}");
+            let others = events.count(&Filter::new().and_not(test)).unwrap();
+            assert_eq!(others, FIELDS.len() as u64 - expected, "not {path} {value:?}");
         }
     }
 }

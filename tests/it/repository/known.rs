@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use forebay::repository::{CaptureColumn, Column, Condition, EventColumn, Record, Test};
 use forebay::{Capture, Event};
 
-/// Objects for `fields`, and which texts they have where: all of them. Half surrogate pairs, and more levels than MariaDB
-/// reads, are among them.
+/// Objects for `fields`, and which texts they have where: all of them. Half surrogate pairs, more levels than MariaDB reads,
+/// and keys that are written with escapes are among them.
 pub static FIELDS: &[(&str, &[(&str, &str)])] = &[
     ("{}", &[]),
     (r#"{"a":"root"}"#, &[("a", "root")]),
@@ -16,6 +16,9 @@ pub static FIELDS: &[(&str, &[(&str, &str)])] = &[
     (r#"{"a":"1","a":2}"#, &[("a", "1")]),
     (r#"{"b":1,"b":{"a":"it's"}}"#, &[("b", "1"), ("b.a", "it's")]),
     (r#"{"\u0061":"r\u006fot"}"#, &[("a", "root")]),
+    (r#"{"\u0061":"1","a":"root"}"#, &[("a", "1")]),
+    (r#"{"b":{},"b":{"\u0061":"root"},"x":"a"}"#, &[("b.a", "root")]),
+    (r#"{"a\/b":"root","c":"\\u0061"}"#, &[("\"a/b\"", "root")]),
     (r#"{"a":"\udcff","b":{"a":"root"}}"#, &[("a", "\u{fffd}"), ("b.a", "root")]),
     (r#"{"a":"a\u0000\n\"\\\/é\ud83d\ude00"}"#, &[("a", "a\0\n\"\\/é😀")]),
     (r#"{"a":["root"],"b":{"a":{"x":"root"}}}"#, &[]),
@@ -27,7 +30,7 @@ pub static FIELDS: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 /// Places that are asked for, and what may stand there.
-pub const PATHS: [&str; 6] = ["a", "b", "b.a", "b.\"c d\"", "é", "\"a.b\""];
+pub const PATHS: [&str; 7] = ["a", "b", "b.a", "b.\"c d\"", "é", "\"a.b\"", "\"a/b\""];
 pub const VALUES: [&str; 16] = [
     "root",
     "ROOT",

@@ -25,10 +25,13 @@ impl Dialect for MysqlWords {
         sql.own(column).own(" AS BINARY) USING tis620)) AS BINARY)) > 0")
     }
 
-    /// A text without escapes stands in the JSON as it is: most rows need not be read as JSON.
+    /// A text without escapes stands in the JSON as it is: most rows need not be read as JSON. About rows that
+    /// [`may_be_wrong`] leaves the server is not asked: `doubtful` knows of them.
     fn field(sql: Sql, path: &FieldPath, text: &str) -> Sql {
         let at = json_path(path);
-        let sql = may_have(sql.own("("), text).own(" AND CASE JSON_TYPE(JSON_EXTRACT(fields, ").text(&at);
+        let sql = may_have(has_no_escaped_key(sql.own("("), path).own(" AND "), text)
+            .own(" AND CASE JSON_TYPE(JSON_EXTRACT(fields, ")
+            .text(&at);
         let sql = sql.own(")) WHEN 'STRING' THEN CAST(JSON_UNQUOTE(JSON_EXTRACT(fields, ").text(&at);
         let sql = sql.own(")) AS BINARY) = ").bytes(text).own(" WHEN 'OBJECT' THEN FALSE WHEN 'ARRAY' THEN FALSE");
         let sql = sql.own(" ELSE CAST(JSON_EXTRACT(fields, ").text(&at).own(") AS BINARY) = ").bytes(text);
@@ -46,6 +49,22 @@ impl Dialect for MysqlWords {
 /// Adds a condition that every row satisfies whose `fields` have the text somewhere as a value.
 pub(super) fn may_have(sql: Sql, text: &str) -> Sql {
     sql.own("(LOCATE(").text(text).own(", fields) > 0 OR LOCATE(").text("\\").own(", fields) > 0)")
+}
+
+/// Escapes that a key of a path may be written with: it has no character that must be.
+fn escapes(path: &FieldPath) -> &'static [&'static str] {
+    if path.keys().iter().any(|key| key.contains('/')) { &["\\u", "\\/"] } else { &["\\u"] }
+}
+
+fn has_no_escaped_key(sql: Sql, path: &FieldPath) -> Sql {
+    let none = |sql: Sql, escape: &&str| sql.own(" AND LOCATE(").text(escape).own(", fields) = 0");
+    escapes(path).iter().fold(sql.own("fields IS NOT NULL"), none)
+}
+
+/// Adds a condition that every row satisfies about whose `fields` a server's JSON functions may be wrong.
+pub(super) fn may_be_wrong(sql: Sql, path: &FieldPath) -> Sql {
+    let some = |sql: Sql, escape: &&str| sql.own(" OR LOCATE(").text(escape).own(", fields) > 0");
+    escapes(path).iter().fold(sql.own("(JSON_VALID(fields) = 0"), some).own(")")
 }
 
 /// No key has a quotation mark or a backslash.
