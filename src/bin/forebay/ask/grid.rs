@@ -7,13 +7,39 @@
 use crate::table::Side;
 use crate::terminal::{head, width};
 
-/// No column is cut below this.
+/// No column is cut below this, unless it says otherwise.
 const NARROWEST: usize = 8;
+/// A time to the millisecond.
+pub const TIME: usize = 24;
 /// Between two columns.
 const GAP: usize = 2;
 
+/// The head of a column.
+#[derive(Clone)]
+pub struct Title {
+    text: String,
+    side: Side,
+    /// It is not cut below this.
+    narrowest: usize,
+}
+
+impl Title {
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), side: Side::Left, narrowest: NARROWEST }
+    }
+
+    pub fn time(text: impl Into<String>) -> Self {
+        Self { text: text.into(), side: Side::Left, narrowest: TIME }
+    }
+
+    /// A cut number is another number.
+    pub fn number(text: impl Into<String>) -> Self {
+        Self { text: text.into(), side: Side::Right, narrowest: usize::MAX }
+    }
+}
+
 pub struct Grid {
-    titles: Vec<(String, Side)>,
+    titles: Vec<Title>,
     /// Columns of the terminal.
     room: Option<usize>,
     /// What the widest cell of each column takes; empty before the first page.
@@ -23,7 +49,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    pub fn new(titles: Vec<(String, Side)>, room: Option<usize>) -> Self {
+    pub fn new(titles: Vec<Title>, room: Option<usize>) -> Self {
         Self { titles, room, natural: Vec::new(), widths: Vec::new() }
     }
 
@@ -36,7 +62,7 @@ impl Grid {
         let is_first = self.natural.is_empty();
         self.measure(rows);
         if is_first {
-            let titles: Vec<String> = self.titles.iter().map(|(title, _)| title.clone()).collect();
+            let titles: Vec<String> = self.titles.iter().map(|title| title.text.clone()).collect();
             self.line(&titles, to);
         }
         rows.iter().for_each(|row| self.line(row, to));
@@ -44,7 +70,7 @@ impl Grid {
 
     fn measure(&mut self, rows: &[Vec<String>]) {
         if self.natural.is_empty() {
-            self.natural = self.titles.iter().map(|(title, _)| width(title)).collect();
+            self.natural = self.titles.iter().map(|title| width(&title.text)).collect();
         }
         for row in rows {
             self.natural.iter_mut().zip(row).for_each(|(widest, cell)| *widest = (*widest).max(width(cell)));
@@ -53,7 +79,11 @@ impl Grid {
         let room = self.room.unwrap_or(usize::MAX);
         let taken = |widths: &[usize]| widths.iter().map(|width| width + GAP).sum::<usize>().saturating_sub(GAP);
         while taken(&widths) > room
-            && let Some(widest) = widths.iter_mut().max_by_key(|width| **width).filter(|width| **width > NARROWEST)
+            && let Some((widest, _)) = widths
+                .iter_mut()
+                .zip(&self.titles)
+                .filter(|(width, title)| **width > title.narrowest)
+                .max_by_key(|(width, _)| **width)
         {
             *widest -= 1;
         }
@@ -69,10 +99,10 @@ impl Grid {
 
     fn line(&self, cells: &[String], to: &mut String) {
         let mut line = String::new();
-        for ((cell, (_, side)), column) in cells.iter().zip(&self.titles).zip(&self.widths) {
+        for ((cell, title), column) in cells.iter().zip(&self.titles).zip(&self.widths) {
             let cell = if self.room.is_some() { head(cell, *column) } else { cell.clone() };
             let space = " ".repeat(column.saturating_sub(width(&cell)));
-            match side {
+            match title.side {
                 Side::Left => line.extend([&cell, space.as_str(), "  "]),
                 Side::Right => line.extend([space.as_str(), &cell, "  "]),
             }
@@ -90,7 +120,7 @@ mod tests {
     use super::*;
 
     fn shown(titles: &[&str], rows: &[&[&str]], room: Option<usize>) -> String {
-        let titles = titles.iter().map(|title| ((*title).to_owned(), Side::Left)).collect();
+        let titles = titles.iter().copied().map(Title::text).collect();
         let rows: Vec<Vec<String>> =
             rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
         let mut text = String::new();
@@ -120,8 +150,17 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_never_cut_and_times_keep_their_milliseconds() {
+        let titles = vec![Title::time("ts"), Title::number("n"), Title::text("msg")];
+        let row = ["2026-11-20T08:15:00.000Z", "123456789", "a message"].map(Into::into).to_vec();
+        let mut text = String::new();
+        Grid::new(titles, Some(45)).write(&[row], &mut text);
+        assert!(text.ends_with("2026-11-20T08:15:00.000Z  123456789  a messa…\n"), "{text}");
+    }
+
+    #[test]
     fn a_later_page_widens_the_columns() {
-        let mut grid = Grid::new(vec![("a".into(), Side::Right), ("b".into(), Side::Left)], Some(8));
+        let mut grid = Grid::new(vec![Title::number("a"), Title::text("b")], Some(8));
         let mut text = String::new();
         grid.write(&[], &mut text);
         grid.write(&[vec!["12".into(), "x".into()]], &mut text);

@@ -26,7 +26,7 @@ Examples:
     "
 
 Without --format an answer is a table on a terminal, cut to its width with `…`, and NDJSON elsewhere. JSON has the exact text \
-(bytes as base64). In the other forms characters that drive a terminal are escapes, like \\u{1b}; in CSV and TSV a text that \
+(bytes as base64), a table times to the millisecond. In the other forms characters that drive a terminal are escapes, like \\u{1b}; in CSV and TSV a text that \
 a spreadsheet would run as a formula has an apostrophe before it.
 
 Exit codes:

@@ -202,10 +202,6 @@ impl Column {
         }
     }
 
-    pub fn is_number(&self) -> bool {
-        matches!(self, Self::Named("id" | "src_port" | "dst_port" | "link_type" | "length"))
-    }
-
     pub fn of<'a, R: Shown>(&self, stored: &'a Stored<R>) -> Cell<'a> {
         match self {
             Self::Named("id") => Cell::Number(stored.id),
@@ -235,6 +231,7 @@ impl<'a> Cell<'a> {
     pub fn shown(&self, most: usize) -> String {
         match self {
             Self::Bytes(bytes) => preview(bytes, most),
+            Self::Time(time) => moment(*time),
             other => Harmless(&other.text(), most).to_string(),
         }
     }
@@ -270,6 +267,13 @@ pub fn plain(json: &str, to: &mut String) {
             }
         }
     }
+}
+
+/// Returns a time to the millisecond, as tables have it.
+pub fn moment(time: Timestamp) -> String {
+    let text = time.to_string();
+    // 2026-11-20T08:15:00.000000001Z; what is beyond the calendar has another form.
+    text.get(..23).filter(|_| text.len() == 30).map_or_else(|| text.clone(), |text| format!("{text}Z"))
 }
 
 /// Returns captured bytes for people: text as text, anything else as some bytes in hex and what of them is ASCII.

@@ -7,14 +7,13 @@ use forebay::repository::{
 use forebay::{Capture, Event, Timestamp};
 use serde_json::{Value, json};
 
-use super::grid::Grid;
-use super::row::{Cell, Column, Shown, plain, preview};
+use super::grid::{Grid, Title};
+use super::row::{Cell, Column, Shown, moment, plain, preview};
 use super::{Window, expression, expressions, sink};
 use crate::Exit;
 use crate::db::Place;
 use crate::ingest::{Failure, refused};
 use crate::kept::{Kept, missing, usage, word};
-use crate::table::Side;
 use crate::terminal::{self, thousands};
 
 pub const HELP: &str = concat!(
@@ -149,17 +148,22 @@ fn told(session: &Session) -> Value {
 }
 
 fn listed(sessions: &[Session]) -> String {
-    let left = |title: &str| (title.to_owned(), Side::Left);
-    let right = |title: &str| (title.to_owned(), Side::Right);
-    let titles = vec![left("session"), left("sensor"), right("events"), right("captures"), left("first"), left("last")];
+    let titles = vec![
+        Title::text("session"),
+        Title::text("sensor"),
+        Title::number("events"),
+        Title::number("captures"),
+        Title::time("first"),
+        Title::time("last"),
+    ];
     let cells = |session: &Session| {
         vec![
             sink::cell(&session.name),
             sink::cell(&session.sensor),
             thousands(session.events),
             thousands(session.captures),
-            session.first.to_string(),
-            session.last.to_string(),
+            moment(session.first),
+            moment(session.last),
         ]
     };
     let mut text = String::new();
@@ -204,13 +208,13 @@ impl Row<'_> {
                 let event = &stored.row;
                 let text = event.msg().or(event.fields()).or(event.raw()).map_or(Cell::Nothing, Cell::Text);
                 let what = format!("{} {}", event.service(), event.event_type());
-                vec![event.ts().to_string(), "event".into(), sink::cell(&what), text.shown(TEXT)]
+                vec![moment(event.ts()), "event".into(), sink::cell(&what), text.shown(TEXT)]
             }
             Self::Capture(stored) => {
                 let capture = &stored.row;
                 let text =
                     format!("{} bytes: {}", thousands(capture.data().len() as u64), preview(capture.data(), TEXT));
-                vec![capture.ts().to_string(), "capture".into(), sink::cell(capture.kind()), text]
+                vec![moment(capture.ts()), "capture".into(), sink::cell(capture.kind()), text]
             }
         }
     }
@@ -238,7 +242,7 @@ fn whole(sensor: &str, id: &str, session: Option<&Session>, rows: &SessionRows) 
         thousands(events),
         thousands(captures)
     );
-    let titles = ["ts", "row", "what", "text"].map(|title| (title.to_owned(), Side::Left)).to_vec();
+    let titles = vec![Title::time("ts"), Title::text("row"), Title::text("what"), Title::text("text")];
     let cells: Vec<Vec<String>> = in_order(rows).iter().map(Row::cells).collect();
     Grid::new(titles, terminal::columns()).write(&cells, &mut text);
     if is_cut(rows) {

@@ -11,11 +11,10 @@ use std::ops::ControlFlow;
 use clap::ValueEnum;
 use forebay::repository::Stored;
 
-use super::grid::Grid;
+use super::grid::{Grid, Title};
 use super::row::{Cell, Column, Shown};
 use crate::Exit;
 use crate::ingest::Failure;
-use crate::table::Side;
 use crate::terminal::{self, Harmless, is_printable};
 
 /// Most characters of a cell of a table.
@@ -43,6 +42,14 @@ impl Format {
     }
 }
 
+fn title(column: &Column) -> Title {
+    match column {
+        Column::Named("id" | "src_port" | "dst_port" | "link_type" | "length") => Title::number(column.title()),
+        Column::Named("ts") => Title::time(column.title()),
+        _ => Title::text(column.title()),
+    }
+}
+
 enum Form {
     Table(Grid),
     Json { is_first: bool },
@@ -63,10 +70,9 @@ impl<R: Shown> Sink<R> {
     pub fn new(format: Format, columns: Option<Vec<Column>>) -> Self {
         let names = if format == Format::Table { R::CHOSEN } else { R::COLUMNS };
         let columns = columns.unwrap_or_else(|| Column::named(names));
-        let side = |column: &Column| if column.is_number() { Side::Right } else { Side::Left };
         let form = match format {
             Format::Table => {
-                let titles = columns.iter().map(|column| (column.title(), side(column))).collect();
+                let titles = columns.iter().map(title).collect();
                 Form::Table(Grid::new(titles, terminal::columns()))
             }
             Format::Json => Form::Json { is_first: true },

@@ -85,7 +85,7 @@ impl Figures {
     }
 
     fn cells(&self, name: &str) -> [String; 8] {
-        let times = self.summary.times.map(|(first, last)| [first, last].map(|time| time.to_string()));
+        let times = self.summary.times.map(|(first, last)| [first, last].map(super::row::moment));
         let [first, last] = times.unwrap_or_else(|| ["-", "-"].map(Into::into));
         // Rows a second, to a thousandth, without floating point.
         let rate = |rows: u64, seconds: u64| {
