@@ -5,6 +5,7 @@
 //! sends such a byte would hide a row from every search. Here half a pair reads as U+FFFD. SQLite calls this
 //! for each row; MySQL for the few whose JSON the server refuses (see `backend/mysql/reader`).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -55,6 +56,33 @@ impl FieldPath {
     pub(crate) fn finds_at(keys: &[&str], fields: &str, text: &str) -> bool {
         let mut scanner = Scanner { bytes: fields.as_bytes(), at: 0 };
         scanner.find(keys).is_some_and(|value| value_is(value, text))
+    }
+
+    /// Returns the value at this place of the JSON object `fields`, as JSON, as it is written there; `None`, if there is none.
+    pub fn value<'a>(&self, fields: &'a str) -> Option<&'a str> {
+        let keys: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        let value = Scanner { bytes: fields.as_bytes(), at: 0 }.find(&keys)?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// Returns what a value as it is written reads as: a string without its quotation marks and escapes, anything else as it
+    /// is. Half a surrogate pair is U+FFFD.
+    pub fn unquoted(value: &str) -> Cow<'_, str> {
+        let Some(inner) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return value.into() };
+        if !inner.contains('\\') {
+            return inner.into();
+        }
+        let mut text = String::with_capacity(inner.len());
+        let mut rest = inner;
+        while let Some(at) = rest.find('\\') {
+            text.push_str(&rest[..at]);
+            let (read, length) = escape(rest[at..].as_bytes());
+            text.extend(read);
+            // An escape that cuts a character in two stands only in what nobody has checked.
+            rest = rest.get(at + length..).unwrap_or_default();
+        }
+        text.push_str(rest);
+        text.into()
     }
 }
 
@@ -278,11 +306,23 @@ mod tests {
         ] {
             assert!(path(at).finds(fields, text), "{at}");
             assert!(!path(at).finds(fields, &format!("{text} ")), "{at}");
+            assert_eq!(path(at).value(fields).map(FieldPath::unquoted).as_deref(), Some(text), "{at}");
         }
         for (at, text) in [("a", "2"), ("a", "1"), ("o", "{}"), ("arr.k", "1"), ("x", ""), ("o.deep", ""), ("A", "1.0")]
         {
             assert!(!path(at).finds(fields, text), "{at}");
         }
+    }
+
+    #[test]
+    fn a_value_is_returned_as_it_is_written() {
+        let fields = r#"{"o":{"k": [1, "x"]},"s":"a\nb"}"#;
+        let value = |at| path(at).value(fields);
+        assert_eq!(
+            [value("o"), value("o.k"), value("s")],
+            [r#"{"k": [1, "x"]}"#, r#"[1, "x"]"#, r#""a\nb""#].map(Some)
+        );
+        assert_eq!((value("o.x"), FieldPath::unquoted(r#"[1, "x"]"#).as_ref()), (None, r#"[1, "x"]"#));
     }
 
     #[test]
@@ -302,6 +342,8 @@ mod tests {
         fn nothing_makes_it_panic_or_go_on_for_ever(fields in "[\\\\\"{}\\[\\]:,u0-9adk \\n]{0,40}", text in ".{0,3}") {
             path("a").finds(&fields, &text);
             path("a.d").finds(&fields, &text);
+            path("a").value(&fields).map(FieldPath::unquoted);
+            FieldPath::unquoted(&fields);
         }
 
         #[test]

@@ -10,6 +10,7 @@ mod database;
 mod place;
 mod samples;
 
+mod ask;
 mod bench;
 mod db;
 mod export;

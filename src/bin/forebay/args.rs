@@ -66,6 +66,18 @@ pub enum Command {
     /// Follow sources into databases, until it is stopped.
     #[command(after_help = crate::run::HELP)]
     Run(crate::run::Run),
+    /// Show events or captures that an expression asks for.
+    #[command(after_help = crate::ask::QUERY_HELP)]
+    Query(crate::ask::Query),
+    /// Show the newest rows, and follow what comes.
+    #[command(after_help = crate::ask::TAIL_HELP)]
+    Tail(crate::ask::Tail),
+    /// Count rows: totals, rates, the most frequent, and a histogram.
+    #[command(after_help = crate::ask::STATS_HELP)]
+    Stats(crate::ask::Stats),
+    /// List sessions, or show one whole.
+    #[command(after_help = crate::ask::SESSIONS_HELP)]
+    Sessions(crate::ask::Sessions),
     /// Check the settings, or print an example of them.
     #[command(subcommand, arg_required_else_help = true)]
     Config(crate::configuration::Task),

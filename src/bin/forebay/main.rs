@@ -3,6 +3,7 @@
 //! `args` says what can be asked, `settings` gathers how, one file a command does it.
 
 mod args;
+mod ask;
 mod bench;
 mod configuration;
 mod db;
@@ -69,6 +70,10 @@ fn main() -> ExitCode {
         Command::Db(args::Db::Reset(flags)) => database(&cli.common, &db::Task::Reset(flags)),
         Command::Db(args::Db::Compat(flags)) => database(&cli.common, &db::Task::Compat(flags)),
         Command::Db(args::Db::Migrate(flags)) => database(&cli.common, &db::Task::Migrate(flags)),
+        Command::Query(task) => kept(&cli.common, &task.place, |place| task.run(place)),
+        Command::Tail(task) => kept(&cli.common, &task.place, |place| task.run(place)),
+        Command::Stats(task) => kept(&cli.common, &task.place, |place| task.run(place)),
+        Command::Sessions(task) => kept(&cli.common, &task.place, |place| task.run(place)),
         Command::User(task) => kept(&cli.common, task.place(), |place| task.run(place, variable)),
         Command::State(task) => kept(&cli.common, task.place(), |place| task.run(place)),
         Command::Deployments(task) => kept(&cli.common, task.place(), |place| task.run(place)),

@@ -39,6 +39,18 @@ impl Stop {
 /// # Errors
 /// When the operating system refuses the handlers or the thread.
 pub fn watch(teller: Teller) -> io::Result<Arc<Stop>> {
+    watch_and(move || teller.tell("writing what was read; once more to stop at once"))
+}
+
+/// As [`watch`], for who has nothing to bring to an end: says nothing.
+///
+/// # Errors
+/// As [`watch`].
+pub fn watch_quietly() -> io::Result<Arc<Stop>> {
+    watch_and(|| {})
+}
+
+fn watch_and(tell: impl Fn() + Send + 'static) -> io::Result<Arc<Stop>> {
     let stop = Arc::new(Stop::default());
     let mut signals = Signals::new(not_ignored(&[SIGINT, SIGTERM, SIGHUP]))?;
     let seen = Arc::clone(&stop);
@@ -49,7 +61,7 @@ pub fn watch(teller: Teller) -> io::Result<Arc<Stop>> {
                 std::process::exit(128 + signal);
             }
             seen.set();
-            teller.tell("writing what was read; once more to stop at once");
+            tell();
         }
     })?;
     Ok(stop)

@@ -28,7 +28,7 @@ impl fmt::Display for Harmless<'_> {
 }
 
 /// Returns whether a terminal shows the character as itself: no control, no change of direction, nothing invisible.
-fn is_printable(character: char) -> bool {
+pub fn is_printable(character: char) -> bool {
     !character.is_control()
         && !matches!(character,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -134,6 +134,28 @@ pub fn tail(text: &str, most: usize) -> String {
     format!("…{kept}")
 }
 
+/// Cuts a text to `most` columns at its end, and marks the cut.
+pub fn head(text: &str, most: usize) -> String {
+    if width(text) <= most {
+        return text.to_owned();
+    }
+    let mut kept = text;
+    while width(kept) >= most && !kept.is_empty() {
+        let mut characters = kept.chars();
+        characters.next_back();
+        kept = characters.as_str();
+    }
+    format!("{kept}…")
+}
+
+/// Returns how many columns the terminal has that standard output goes to; `None` if it goes elsewhere.
+pub fn columns() -> Option<usize> {
+    let out = io::stdout();
+    let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok())?;
+    // A terminal that does not tell has 0.
+    Some(size.map_or(0, |size| usize::from(size.ws_col))).map(|columns| if columns == 0 { 80 } else { columns })
+}
+
 /// Writes a number with its thousands apart: `1,234,567`.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -163,6 +185,7 @@ mod tests {
         assert_eq!([width("a\u{301}"), width("日本")], [1, 4]);
         assert_eq!(tail("logs/日本.json", 9), "…本.json");
         assert_eq!(tail("eve.json", 8), "eve.json");
+        assert_eq!([head("日本.json", 4), head("eve", 3), head("eve", 1)], ["日…", "eve", "…"]);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use forebay::database_url::MysqlUrl;
 use forebay::{Config, DatabaseUrl, Error, Pipeline};
 
 #[cfg(feature = "cli")]
+mod ask;
+#[cfg(feature = "cli")]
 mod bench;
 mod cluster;
 mod exactly_once;

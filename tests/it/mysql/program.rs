@@ -47,7 +47,7 @@ pub struct Running {
 }
 
 impl Running {
-    fn read(&self, name: &str) -> String {
+    pub fn read(&self, name: &str) -> String {
         let mut text = String::new();
         fs::File::open(self.directory.join(name)).unwrap().read_to_string(&mut text).unwrap();
         text
@@ -61,7 +61,11 @@ impl Running {
         });
     }
 
-    fn interrupt(&self) {
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    pub fn interrupt(&self) {
         kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
     }
 
