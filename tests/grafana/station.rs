@@ -63,7 +63,7 @@ impl Station {
                 // A socket whose rows wait is full some time, and a packet may be dropped: neither is the claim here.
                 let _ = peer.write(line(number).as_bytes());
                 let _ = sender.send_to(b"a packet", ("127.0.0.1", packets));
-                if number % 1000 == 0 {
+                if number.is_multiple_of(1000) {
                     // Somebody looks at the page.
                     crate::prometheus::get(port, "/api/status");
                 }
