@@ -126,7 +126,7 @@ def overview():
             panel("stat", "Oldest row that waits", "How long does the oldest row wait for its commit?", [(f"max(forebay_oldest_row_seconds{{{LANE}}})", "oldest")],
                   unit="s", width=6, height=5, defaults=steps("green", (5, "orange"), (60, "red"))),
             panel("stat", "Set aside, discarded, failed in an hour", "Was any row refused, dropped or given up?", [
-                (f"sum(increase(forebay_rejected_rows_total{{{KIND}}}[1h]))", "set aside"),
+                (f"sum(increase(sum by (instance, lane, kind) (forebay_rejected_rows_total{{{KIND}}})[1h:30s]))", "set aside"),
                 (f'sum(increase(forebay_discarded_rows_total{{{INSTANCE},kind=~"$kind"}}[1h]))', "discarded"),
                 (f"sum(increase(forebay_failed_rows_total{{{KIND}}}[1h]))", "failed")],
                   width=6, height=5, defaults=steps("green", (1, "orange"))),
@@ -199,6 +199,13 @@ def overview():
             panel("timeseries", "Dropped by the kernel", "Does a capture keep up?", [(f"sum by (source) (rate(forebay_source_kernel_drops_total{{{INSTANCE}}}{RATE}))", "{{source}}")], unit="pps"),
             panel("timeseries", "Peers", "Who is connected?", [(f"forebay_source_peers{{{INSTANCE}}}", "{{source}}")]),
         ]),
+        ("Queries", True, [
+            panel("timeseries", "Questions a second", "What is asked of the databases, by readers in this process?", [
+                (f"sum by (op, backend) (rate(forebay_query_seconds_count{{{INSTANCE}}}{RATE}))", "{{op}} {{backend}}")], unit="ops"),
+            panel("timeseries", "Time of a question", "How long do they wait for an answer?", quantiles("forebay_query_seconds", "op", INSTANCE), unit="s"),
+            panel("timeseries", "Not answered", "Which questions failed?", [
+                (f"sum by (op, backend) (rate(forebay_query_errors_total{{{INSTANCE}}}{RATE}))", "{{op}} {{backend}}")], unit="ops"),
+        ]),
         ("Process", True, [
             panel("timeseries", "Processor", "How much of a core does it take?", [(f'rate(process_cpu_seconds_total{{{INSTANCE},job=~"forebay.*"}}{RATE})', "{{instance}}")], unit="percentunit"),
             panel("timeseries", "Memory", "How much memory does it take?", [(f'process_resident_memory_bytes{{{INSTANCE},job=~"forebay.*"}}', "{{instance}}")], unit="bytes"),
@@ -232,8 +239,10 @@ def sql_rows(name, plugin, variable_name):
     }[plugin]
 
     def ask(sql, shape="table"):
+        # This plugin takes the numbers of a time column for seconds, so a table's, which are milliseconds, stay numbers.
         if plugin == "frser-sqlite-datasource":
-            return {"refId": "A", "datasource": source, "queryText": sql, "rawQueryText": sql, "timeColumns": ["time"],
+            return {"refId": "A", "datasource": source, "queryText": sql, "rawQueryText": sql,
+                    "timeColumns": ["time"] if shape == "time_series" else [],
                     "queryType": "time series" if shape == "time_series" else "table"}
         return {"refId": "A", "datasource": source, "rawSql": sql, "rawQuery": True, "editorMode": "code", "format": shape}
 
@@ -247,7 +256,8 @@ def sql_rows(name, plugin, variable_name):
 
     stacked = {"custom": {"drawStyle": "bars", "fillOpacity": 60, "lineWidth": 0, "stacking": {"mode": "normal", "group": "A"}}}
     time_of = {"overrides": [{"matcher": {"id": "byName", "options": "time"}, "properties": [{"id": "unit", "value": "dateTimeAsIso"}]}]}
-    return (f"Events in {name}", name != "SQLite", [
+    untried = " Not tried: forebay has no PostgreSQL backend yet; the tables will be the same." if name == "PostgreSQL" else ""
+    panels = [
         panel("timeseries", "Events by service", "Which service is busy, and when?", [by("service")], width=12, datasource=source, defaults=stacked),
         panel("timeseries", "Events by type", "What happens, and when?", [by("event_type")], width=12, datasource=source, defaults=stacked),
         panel("heatmap", "Map of time", "At what times do which sensors see something?", [by("sensor")], width=24, datasource=source,
@@ -259,7 +269,10 @@ def sql_rows(name, plugin, variable_name):
         panel("table", "Newest events", "What has just happened?", [
             ask(f"SELECT {iso} AS time, sensor, service, event_type, src_ip, src_port, dst_port, session, msg "
                 f"FROM events WHERE {within} ORDER BY ts DESC LIMIT 100")], width=24, height=12, datasource=source, **time_of),
-    ])
+    ]
+    for each in panels:
+        each["description"] += untried
+    return (f"Events in {name}", name != "SQLite", panels)
 
 
 def events():
@@ -269,7 +282,8 @@ def events():
         ("PostgreSQL", "grafana-postgresql-datasource", "postgresql"),
     ]
     variables = [datasource_variable(name, label, plugin) for label, plugin, name in databases]
-    return dashboard("forebay-events", "forebay: events", "What did the sensors see? Open the row of the database that you have.",
+    return dashboard("forebay-events", "forebay: events", "What did the sensors see? Open the row of the database that you have. "
+                     "PostgreSQL's is not tried: forebay does not write there yet.",
                      variables, [sql_rows(*each) for each in databases], refresh="1m")
 
 

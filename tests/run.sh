@@ -18,6 +18,10 @@ command -v tcpdump >/dev/null || missing+=(tcpdump)
 command -v openssl >/dev/null || missing+=(openssl)
 # The status page is looked at in a real browser.
 command -v chromedriver >/dev/null || missing+=(chromium chromium-driver)
+# Dashboards and alerts are tried with a real Prometheus, and with the types that npm has of Grafana's schema.
+{ command -v prometheus && command -v promtool; } >/dev/null || missing+=(prometheus)
+command -v node >/dev/null || missing+=(nodejs)
+command -v npm >/dev/null || missing+=(npm)
 # DECNET's queries are asked as DECNET asks them.
 { /usr/bin/python3 -c 'import sqlalchemy, pymysql' || python3 -c 'import sqlalchemy, pymysql'; } 2>/dev/null ||
     missing+=(python3-sqlalchemy python3-pymysql)

@@ -30,13 +30,12 @@ fn counters() {
         ("forebay_rejected_rows_total", "Rows set aside in ingest_rejects, by reason"),
         ("forebay_failed_rows_total", "Rows whose receipt resolved as failed"),
         ("forebay_discarded_rows_total", "Rows not taken because a queue was full, by reason"),
-        ("forebay_query_errors_total", "Calls of a repository that failed, by op and backend"),
         ("forebay_retries_total", "Attempts to write a batch that were tried again, by reason"),
         (
             "forebay_errors_total",
             "Errors of a lane, by what they mean (transient, rejected, fatal) and where they happened",
         ),
-        ("forebay_query_errors_total", "Calls of a repository that were not answered, by op"),
+        ("forebay_query_errors_total", "Calls of a repository that failed, by op and backend"),
         ("forebay_retention_rows_total", "Rows dropped by retention, by the limit that was passed"),
         ("forebay_retention_segments_total", "Segments dropped by retention, by the limit that was passed"),
         (
@@ -103,7 +102,6 @@ fn histograms() {
         ("forebay_queue_wait_seconds", "Acceptance of a batch's oldest row to the beginning of its first write"),
         ("forebay_write_seconds", "Time of one successful attempt to write a batch"),
         ("forebay_latency_seconds", "Acceptance of a batch's oldest row to its commit"),
-        ("forebay_query_seconds", "Time of one call of a repository, by op"),
         ("forebay_sqlite_checkpoint_seconds", "Time of moving the log into the file once"),
         ("forebay_sqlite_busy_wait_seconds", "Time that a batch waited for another program's lock, if it waited"),
         ("forebay_mysql_pool_wait_seconds", "Time that work waited for a connection of the pool"),

@@ -115,7 +115,7 @@ pub fn new_directory() -> PathBuf {
 /// Once it came from the kernel. Now and then a restarted server found its port taken by a connection of another test (or
 /// by one of its own clients, which had tried so often that it was connected to itself) and ended at once; its test failed
 /// with senders that waited for the server, and hung.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let first = 20_000 + std::process::id() * 16 % 8000;
     let mut ports = std::iter::repeat_with(|| first + NUMBER.fetch_add(1, Ordering::Relaxed) % 4000);
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
