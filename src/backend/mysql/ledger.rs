@@ -113,9 +113,14 @@ struct Counted {
 }
 
 /// Returns what the ledger has of every source whose name begins with `prefix`.
+///
+/// A process that was killed may have a COMMIT in the server's hands still. Its ledger rows are locked until that is
+/// decided, and a read that takes locks waits there: a read that did not would miss them, rows would be sent again, and
+/// what was behind them in an entry with the same first position would be taken for committed.
 pub(super) async fn read(link: &mut Link, prefix: &str) -> Result<BTreeMap<String, Ranges>, Fault> {
     link.catch_up().await?;
-    let query = "SELECT source, first, last FROM ingest_ledger WHERE source >= ? AND source < ? ORDER BY source, first";
+    let query = "SELECT source, first, last FROM ingest_ledger WHERE source >= ? AND source < ? ORDER BY source, first \
+                 LOCK IN SHARE MODE";
     let query = diesel::sql_query(query).bind::<Binary, _>(prefix.as_bytes()).bind::<Binary, _>(after(prefix));
     let spans: Vec<Span> = link.load(query).await?;
     Ok(by_source(spans.into_iter().map(|span| (span.source, span.first, span.last))))

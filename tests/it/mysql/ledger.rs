@@ -32,3 +32,27 @@ fn what_killed_processes_left_in_the_ledger_is_gone_after_a_day_and_nothing_else
         admin.texts(&format!("SELECT CONVERT(CONCAT(source, ' ', first) USING utf8mb4) FROM {ledger} ORDER BY 1"));
     assert_eq!(left, ["file/old 0", "memory/lately/0 0", "memory/steady/0 0", "memory/steady/0 1"]);
 }
+
+/// A process was killed while the server had its COMMIT. The next one read the ledger at once, without those rows, and sent
+/// more rows from the same position on: the entry was there by then, and the rows behind it counted as committed too.
+#[test]
+fn the_ledger_is_read_only_once_what_a_killed_process_left_behind_is_decided() {
+    let (name, url) = SHARED.new_database();
+    let pipeline = pipeline(&url, impatient()).unwrap();
+    assert_eq!(pipeline.flush().wait(), Ok(()));
+    let mut killed = SHARED.admin();
+    killed.run("BEGIN");
+    killed.run(&format!("INSERT INTO `{name}`.ingest_ledger VALUES ('file/x', 100, 199, 100, 0)"));
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| pipeline.committed("file/x").unwrap());
+        let waits = format!(
+            "SELECT count(*) FROM information_schema.processlist WHERE db = '{name}' AND info LIKE '%LOCK IN SHARE MODE'"
+        );
+        eventually("the read waits", || SHARED.admin().number(&waits) == 1);
+        assert!(!reading.is_finished());
+        killed.run("COMMIT");
+        let committed = reading.join().unwrap().remove("file/x").unwrap();
+        assert_eq!(committed.first_missing(100), 200);
+    });
+    assert!(pipeline.shutdown_blocking(LONG).is_complete());
+}

@@ -180,7 +180,7 @@ fn an_outage_is_seen_in_the_metrics_while_it_lasts_and_its_end_too() {
     rows.write_all(b"{\"msg\":\"two\"}\n").unwrap();
     until("forebay_lane_state{lane=\"mysql\"} 1");
     until("forebay_retries_total{lane=\"mysql\",reason=\"connection\"} ");
-    until("forebay_buffer_size_rows{kind=\"events\"} 1");
+    until("forebay_buffer_size_rows{lane=\"mysql\",kind=\"events\"} 1");
     server.run();
     until("forebay_committed_rows_total{lane=\"mysql\",kind=\"events\"} 2");
     until("forebay_lane_state{lane=\"mysql\"} 0");
