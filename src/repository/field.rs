@@ -76,7 +76,7 @@ impl FieldPath {
         let mut rest = inner;
         while let Some(at) = rest.find('\\') {
             text.push_str(&rest[..at]);
-            let (read, length) = escape(rest[at..].as_bytes());
+            let (read, length) = escape(&rest.as_bytes()[at..]);
             text.extend(read);
             // An escape that cuts a character in two stands only in what nobody has checked.
             rest = rest.get(at + length..).unwrap_or_default();

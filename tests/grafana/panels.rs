@@ -14,7 +14,8 @@ use crate::station::Station;
 
 /// A query as Grafana sends it when everything is chosen.
 fn filled_in(expression: &str) -> String {
-    let filled = expression.replace("$__rate_interval", "30s");
+    // An hour in steps of half a minute would need a minute.
+    let filled = expression.replace("$__rate_interval", "30s").replace("[1h:30s]", "[1h:1s]");
     ["$instance", "$backend", "$kind"].iter().fold(filled, |text, name| text.replace(name, ".*"))
 }
 
@@ -54,7 +55,7 @@ fn every_panel_of_the_overview_shows_data() {
     let calm = Station::start(&format!("[run]\nalso = [\"central\"]\n[databases.central]\nurl = \"{url}\"\n"));
     let disturbed = Station::start(
         "[batch]\nmax_rows = 100\n[buffer.events]\nmax_rows = 200\n[buffer.captures]\nmax_rows = 100\npolicy = \"drop_newest\"\n\
-         [sqlite]\nbusy_timeout = \"100ms\"\nsegment_rows = 100\nmerged_rows = 200\n[retention]\nmax_rows = 300\n",
+         [sqlite]\nbusy_timeout = \"100ms\"\nsegment_rows = 100\nmerged_rows = 200\n[retry]\nmax = \"200ms\"\n[retention]\nmax_rows = 300\n",
     );
     let prometheus = Prometheus::start(&[calm.port, disturbed.port], &[]);
     let loads = [calm.load(), disturbed.load()];
@@ -66,17 +67,26 @@ fn every_panel_of_the_overview_shows_data() {
     wanted.retain(|query| !has(&filled_in(&query.text("expr"))));
 
     let database = disturbed.place.database();
+    let here = format!("instance=\"127.0.0.1:{}\",kind=\"events\"", disturbed.port);
     let flood = UdpSocket::bind("127.0.0.1:0").unwrap();
     wait_for("data on every panel", || {
-        // Longer than one attempt, so that batches are tried again, queues fill and packets are discarded.
-        let retries = || prometheus.ask("sum(forebay_retries_total)").first().map_or(0.0, |(_, value)| *value);
-        let before = retries();
+        // Until a batch was tried again, producers wait and packets are discarded.
+        let full = format!("forebay_buffer_size_rows{{{here}}} >= 0.9 * forebay_buffer_max_size_rows{{{here}}}");
+        let sum = |name: &str| prometheus.ask(&format!("sum({name})")).first().map_or(0.0, |(_, value)| *value);
+        let both = || ["forebay_retries_total", "forebay_discarded_rows_total"].map(sum);
+        let before = both();
         let lock = database.lock();
-        wait_for("an attempt that failed", || {
+        wait_for("full queues and an attempt that failed", || {
             (0..200).for_each(|_| drop(flood.send_to(b"flood", ("127.0.0.1", disturbed.packets))));
-            (retries() > before).then_some(())
+            let moved = both().iter().zip(before).all(|(now, before)| *now > before);
+            (moved && !prometheus.ask(&full).is_empty()).then_some(())
         });
         drop(lock);
+        // Whoever waited goes on: an attempt comes before the next lock.
+        let landed = sum(&format!("forebay_committed_rows_total{{{here}}}"));
+        wait_for("rows that land again", || {
+            (sum(&format!("forebay_committed_rows_total{{{here}}}")) > landed + 200.0).then_some(())
+        });
         disturbed.malformed(3);
         wanted.retain(|query| !has(&filled_in(&query.text("expr"))));
         let missing: Vec<_> = wanted.iter().map(|query| query.place.as_str()).collect();

@@ -88,7 +88,7 @@ impl<R: Shown> Sink<R> {
     /// # Errors
     /// [`Failure`], when it could not be written.
     pub fn page(&mut self, rows: &[Stored<R>]) -> Result<ControlFlow<()>, Failure> {
-        let text = self.form.page(&self.columns, rows);
+        let text = self.form.page(&self.columns, rows).map_err(unwritten)?;
         write(&text)
     }
 
@@ -97,7 +97,7 @@ impl<R: Shown> Sink<R> {
     /// # Errors
     /// As [`page`](Self::page).
     pub fn finish(mut self) -> Result<(), Failure> {
-        let mut text = self.form.page::<R>(&self.columns, &[]);
+        let mut text = self.form.page::<R>(&self.columns, &[]).map_err(unwritten)?;
         if let Form::Json { is_first } = self.form {
             text.push_str(if is_first { "[]\n" } else { "\n]\n" });
         }
@@ -106,7 +106,7 @@ impl<R: Shown> Sink<R> {
 }
 
 impl Form {
-    fn page<R: Shown>(&mut self, columns: &[Column], rows: &[Stored<R>]) -> String {
+    fn page<R: Shown>(&mut self, columns: &[Column], rows: &[Stored<R>]) -> io::Result<String> {
         let mut text = String::new();
         let titles = || columns.iter().map(Column::title).collect::<Vec<_>>();
         match self {
@@ -130,10 +130,10 @@ impl Form {
             }
             Self::Csv { is_first } => {
                 if std::mem::take(is_first) {
-                    csv_line(titles(), &mut text);
+                    csv_line(titles(), &mut text)?;
                 }
                 for row in rows {
-                    csv_line(columns.iter().map(|column| sheet(&column.of(row), &['\n', '\r', '\t'])), &mut text);
+                    csv_line(columns.iter().map(|column| sheet(&column.of(row), &['\n', '\r', '\t'])), &mut text)?;
                 }
             }
             Self::Tsv { is_first } => {
@@ -149,7 +149,7 @@ impl Form {
                 }
             }
         }
-        text
+        Ok(text)
     }
 }
 
@@ -166,14 +166,16 @@ pub fn object<R: Shown>(columns: &[Column], row: &Stored<R>, to: &mut String) {
     to.push('}');
 }
 
-fn csv_line(cells: impl IntoIterator<Item = String>, to: &mut String) {
+fn csv_line(cells: impl IntoIterator<Item = String>, to: &mut String) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    // Into memory, and every line has as many cells as the first one of its writer, as it is the only one.
-    let line = writer
-        .write_record(cells)
-        .map_err(io::Error::from)
-        .and_then(|()| writer.into_inner().map_err(|error| io::Error::other(error.to_string())));
-    to.push_str(&String::from_utf8_lossy(&line.unwrap_or_default()));
+    writer.write_record(cells)?;
+    let line = writer.into_inner().map_err(|error| error.into_error())?;
+    to.push_str(&String::from_utf8_lossy(&line));
+    Ok(())
+}
+
+fn unwritten(error: io::Error) -> Failure {
+    Failure { exit: Exit::NotWritten, message: format!("write the answer: {error}") }
 }
 
 /// Returns a cell for a spreadsheet, in which only `kept` of the characters that drive a terminal are left.
@@ -206,7 +208,7 @@ pub fn write(text: &str) -> Result<ControlFlow<()>, Failure> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(ControlFlow::Continue(())),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
-        Err(error) => Err(Failure { exit: Exit::NotWritten, message: format!("write the answer: {error}") }),
+        Err(error) => Err(unwritten(error)),
     }
 }
 

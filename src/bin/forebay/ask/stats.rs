@@ -120,10 +120,6 @@ impl Stats {
             }
         };
         let counted = repository.events().histogram(&filter, &buckets).map_err(refused)?;
-        let pieces = chart::whole(&counted, &buckets).ok_or_else(|| {
-            let most = chart::MOST_LINES;
-            usage(format!("there are more than {most} pieces of `{buckets}`: choose a longer --bucket, or --since"))
-        })?;
         let mut tops = Vec::new();
         for column in TOPS.into_iter().filter(|_| self.top > 0) {
             tops.push((column, repository.events().count_by(column, &filter, self.top.into()).map_err(refused)?));
@@ -131,6 +127,10 @@ impl Stats {
         let text = if kept.json {
             told(&events, captures.as_ref(), &tops, &buckets, &counted)
         } else {
+            let pieces = chart::whole(&counted, &buckets).ok_or_else(|| {
+                let most = chart::MOST_LINES;
+                usage(format!("there are more than {most} pieces of `{buckets}`: choose a longer --bucket, or --since"))
+            })?;
             shown(&events, captures.as_ref(), &tops, &buckets, &pieces, &zone)
         };
         sink::write(&text).map(|_| Exit::Done)
