@@ -127,7 +127,7 @@ fn json_is_one_line_with_the_same_keys_always() {
         let summary = outcome.summary();
         assert_eq!(
             keys(&summary),
-            "already_in database failed files interrupted rejected rows rows_per_second seconds tables"
+            "already_in database derived failed files interrupted rejected rows rows_per_second seconds tables"
         );
         assert_eq!(keys(&summary["tables"]), "captures events");
         assert_eq!(keys(&summary["tables"]["events"]), "rejected rows");
