@@ -374,14 +374,14 @@ fn a_server_is_only_read_and_says_what_is_missing() {
     assert!(place.pipeline().shutdown_blocking(LONG).is_complete());
     let Place::Mysql { name, url } = &place else { unreachable!() };
     let mut admin = SHARED.admin();
-    admin.run("CREATE USER IF NOT EXISTS reader@'127.0.0.1' IDENTIFIED BY 'r'");
-    admin.run(&format!("GRANT SELECT ON `{name}`.* TO reader@'127.0.0.1'"));
+    admin.run("CREATE USER IF NOT EXISTS asker@'127.0.0.1' IDENTIFIED BY 'r'");
+    admin.run(&format!("GRANT SELECT ON `{name}`.* TO asker@'127.0.0.1'"));
     let (_, place) = url.split_once('@').unwrap();
-    let repository = Repository::open(&format!("mysql://reader:r@{place}")).unwrap();
+    let repository = Repository::open(&format!("mysql://asker:r@{place}")).unwrap();
     assert_eq!(repository.captures().count(&Filter::new().is(CaptureColumn::Kind, "packet")).unwrap(), 0);
 
     // Connections that were killed are replaced without anybody noticing.
-    let threads = "SELECT id FROM information_schema.processlist WHERE user = 'reader'";
+    let threads = "SELECT id FROM information_schema.processlist WHERE user = 'asker'";
     for row in admin.rows(threads) {
         let mysql_async::Value::Int(id) = row[0] else { continue };
         admin.run(&format!("KILL {id}"));
