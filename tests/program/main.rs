@@ -25,3 +25,4 @@ mod prune;
 mod run;
 mod settings;
 mod stops;
+mod top;

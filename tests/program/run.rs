@@ -11,21 +11,21 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::place::{Place, Running, wait_for};
 
-fn settings(place: &Place, text: &str) {
+pub fn settings(place: &Place, text: &str) {
     place.write("forebay.toml", format!("[database]\nurl = \"sqlite:forebay.db\"\n{text}"));
 }
 
-fn tail(name: &str, path: &str) -> String {
+pub fn tail(name: &str, path: &str) -> String {
     format!("[sources.{name}]\ntype = \"tail\"\npaths = [\"{path}\"]\nformat = \"ndjson\"\npoll = \"20ms\"\n")
 }
 
-fn start(place: &Place) -> Running {
+pub fn start(place: &Place) -> Running {
     let mut run = place.start(&["run", "--config", "forebay.toml", "--json"]);
     run.wait_for_err(" into sqlite:");
     run
 }
 
-fn line(number: u64) -> String {
+pub fn line(number: u64) -> String {
     format!("{{\"sensor\":\"s\",\"msg\":\"line {number}\"}}\n")
 }
 
@@ -43,7 +43,7 @@ fn messages(place: &Place, database: &str) -> BTreeMap<String, u64> {
 }
 
 #[track_caller]
-fn wait_for_messages(place: &Place, database: &str, count: usize) {
+pub fn wait_for_messages(place: &Place, database: &str, count: usize) {
     wait_for(&format!("{count} messages in {database}"), || (messages(place, database).len() >= count).then_some(()));
     let twice: Vec<_> = messages(place, database).into_iter().filter(|(_, times)| *times != 1).collect();
     assert!(twice.is_empty(), "landed more than once: {twice:?}");

@@ -66,6 +66,9 @@ pub enum Command {
     /// Follow sources into databases, until it is stopped.
     #[command(after_help = crate::run::HELP)]
     Run(crate::run::Run),
+    /// Show live what a running forebay does: lanes, queues, sources, problems.
+    #[command(after_help = crate::top::HELP)]
+    Top(crate::top::Top),
     /// Show events or captures that an expression asks for.
     #[command(after_help = crate::ask::QUERY_HELP)]
     Query(crate::ask::Query),

@@ -23,6 +23,7 @@ mod state;
 mod stream;
 mod table;
 mod terminal;
+mod top;
 mod user;
 mod watch;
 
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         Command::Export(flags) => export(&cli.common, flags),
         Command::Ingest(flags) => ingest(&cli.common, flags),
         Command::Run(flags) => run::run(&cli.common, flags),
+        Command::Top(flags) => top(&cli.common, flags),
         Command::Config(task) => configuration::run(&cli.common, task),
     };
     outcome
@@ -102,6 +104,11 @@ fn bench(common: &Common, flags: &bench::Bench) -> Result<Exit, Failure> {
     let settings = gather(common).map_err(usage)?;
     terminal::start_logging(common.verbose, &ProgressBar::hidden()).map_err(usage)?;
     bench::run(flags, settings.pipeline()).map_err(usage)
+}
+
+fn top(common: &Common, flags: &top::Top) -> Result<Exit, Failure> {
+    let settings = gather(common).map_err(kept::usage)?;
+    flags.run(&settings.metrics, variable)
 }
 
 fn prune(common: &Common, flags: &args::Prune) -> Result<Exit, Failure> {

@@ -13,7 +13,9 @@ mod sink;
 mod stats;
 mod tail;
 
+pub use chart::{bar, is_unicode};
 pub use query::Query;
+pub use row::plain;
 pub use sessions::Sessions;
 pub use stats::Stats;
 pub use tail::Tail;
