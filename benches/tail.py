@@ -1,4 +1,4 @@
-"""What following a growing file costs: `python3 benches/tail.py [RATE] [SECONDS]`, by default 10,000 lines a second for 20 s.
+"""What following a growing file costs: `python3 benches/tail.py [RATE] [SECONDS]`, 10,000 lines a second for 20 s if not told.
 
 Builds the program, has `forebay run` follow one file into SQLite, and appends lines of `tests/data/eve.json` with the time
 of day to it, a hundredth of a second's worth at a time. Prints
