@@ -14,11 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use asking::{Question, Tools};
+use forebay::Config;
 use forebay::backend::Backend;
 use forebay::backend::sqlite::Sqlite;
 use forebay::repository::{EventColumn, Filter, Paging, Repository};
-use forebay::{Batch, Config, Row};
-use grown::{BATCH, Grown, Rows, settle};
+use grown::{BATCH, Grown, Rows, load, settle};
 use sample::{machine, median};
 
 const HELP: &str = "\
@@ -183,22 +183,6 @@ fn open_segment(settings: &Settings) -> serde_json::Value {
         report.insert("writer_rows_per_second".into(), rate.into());
     });
     report.into()
-}
-
-/// Writes rows, made before, as fast as it goes; returns rows per second.
-fn load(backend: &Sqlite, done: &AtomicBool) -> f64 {
-    let mut rows = Rows::new(10_000_000, 10_000_000);
-    let made: Vec<_> = (0..20).map(|_| rows.events(BATCH)).collect();
-    let (began, mut written) = (Instant::now(), 0);
-    for events in made.iter().cycle() {
-        if done.load(Ordering::Relaxed) {
-            break;
-        }
-        let rows = events.iter().cloned().map(Row::Keep).collect();
-        backend.write(&Batch::detached("memory/load/0", written as u64, rows)).expect("a write");
-        written += BATCH;
-    }
-    written as f64 / began.elapsed().as_secs_f64()
 }
 
 /// Asks for pages that the open segment has rows of.

@@ -93,6 +93,37 @@ impl Question {
         }
     }
 
+    /// Asks it as a host does.
+    pub fn ask(&self, repository: &Repository) -> Answer {
+        let events = repository.events();
+        let (all, at) = (Filter::new, Timestamp::from_nanos);
+        let between = |from: i64, end: i64| all().since(at(from)).until(at(end));
+        let page = |filter: &Filter<EventColumn>, paging: Paging| {
+            let page = events.page(filter, &paging).expect("an answer");
+            page.rows.iter().map(|stored| (String::new(), stored.id)).collect()
+        };
+        let tally = |column, from, end, limit| {
+            let tallies = events.count_by(column, &between(from, end), limit).expect("an answer");
+            tallies.into_iter().map(|tally| (tally.key.unwrap_or_default(), tally.rows as i64)).collect()
+        };
+        let count =
+            |filter: &Filter<EventColumn>| vec![(String::new(), events.count(filter).expect("an answer") as i64)];
+        match self {
+            Self::NewestByTime => page(&all(), Paging::newest(50)),
+            Self::NewestById => page(&all(), Paging::newest(50).ordered(Sort::Id, Direction::NewestFirst)),
+            Self::NewestOf(_, address) => page(&all().is(EventColumn::SrcIp, address), Paging::newest(50)),
+            Self::CountOf(address) => count(&all().is(EventColumn::SrcIp, address)),
+            Self::Count(_, from, end) => count(&between(*from, *end)),
+            Self::TypesOfDay(from, end) => tally(EventColumn::EventType, *from, *end, usize::MAX),
+            Self::AddressesOfDay(from, end) => tally(EventColumn::SrcIp, *from, *end, 10),
+            Self::HoursOfDay(from, end) => {
+                let hour = Duration::from_nanos(HOUR as u64);
+                let buckets = events.histogram(&between(*from, *end), &hour.into()).expect("an answer");
+                buckets.iter().map(|bucket| (bucket.from.as_nanos().to_string(), bucket.rows as i64)).collect()
+            }
+        }
+    }
+
     fn is_page(&self) -> bool {
         matches!(self, Self::NewestByTime | Self::NewestById | Self::NewestOf(..))
     }
@@ -131,33 +162,7 @@ impl Tools {
     }
 
     pub fn ours(&self, question: &Question) -> Answer {
-        let events = self.repository.events();
-        let (all, at) = (Filter::new, Timestamp::from_nanos);
-        let between = |from: i64, end: i64| all().since(at(from)).until(at(end));
-        let page = |filter: &Filter<EventColumn>, paging: Paging| {
-            let page = events.page(filter, &paging).expect("an answer");
-            page.rows.iter().map(|stored| (String::new(), stored.id)).collect()
-        };
-        let tally = |column, from, end, limit| {
-            let tallies = events.count_by(column, &between(from, end), limit).expect("an answer");
-            tallies.into_iter().map(|tally| (tally.key.unwrap_or_default(), tally.rows as i64)).collect()
-        };
-        let count =
-            |filter: &Filter<EventColumn>| vec![(String::new(), events.count(filter).expect("an answer") as i64)];
-        match question {
-            Question::NewestByTime => page(&all(), Paging::newest(50)),
-            Question::NewestById => page(&all(), Paging::newest(50).ordered(Sort::Id, Direction::NewestFirst)),
-            Question::NewestOf(_, address) => page(&all().is(EventColumn::SrcIp, address), Paging::newest(50)),
-            Question::CountOf(address) => count(&all().is(EventColumn::SrcIp, address)),
-            Question::Count(_, from, end) => count(&between(*from, *end)),
-            Question::TypesOfDay(from, end) => tally(EventColumn::EventType, *from, *end, usize::MAX),
-            Question::AddressesOfDay(from, end) => tally(EventColumn::SrcIp, *from, *end, 10),
-            Question::HoursOfDay(from, end) => {
-                let hour = Duration::from_nanos(HOUR as u64);
-                let buckets = events.histogram(&between(*from, *end), &hour.into()).expect("an answer");
-                buckets.iter().map(|bucket| (bucket.from.as_nanos().to_string(), bucket.rows as i64)).collect()
-            }
-        }
+        question.ask(&self.repository)
     }
 
     pub fn view(&self, question: &Question) -> Answer {

@@ -2,6 +2,7 @@
 //! ordinary table and the schema's three indexes, as anybody would make it.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use forebay::backend::Backend;
@@ -129,6 +130,22 @@ impl Rows {
         };
         (0..rows).map(event).collect()
     }
+}
+
+/// Writes rows, made before, as fast as it goes; returns rows per second.
+pub fn load(backend: &Sqlite, done: &AtomicBool) -> f64 {
+    let mut rows = Rows::new(10_000_000, 10_000_000);
+    let made: Vec<_> = (0..20).map(|_| rows.events(BATCH)).collect();
+    let (began, mut written) = (Instant::now(), 0);
+    for events in made.iter().cycle() {
+        if done.load(Ordering::Relaxed) {
+            break;
+        }
+        let rows = events.iter().cloned().map(Row::Keep).collect();
+        backend.write(&Batch::detached("memory/load/0", written as u64, rows)).expect("a write");
+        written += BATCH;
+    }
+    written as f64 / began.elapsed().as_secs_f64()
 }
 
 fn batches(rows: usize) -> impl Iterator<Item = usize> {
