@@ -83,7 +83,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 /// What the loop waits for.
 enum Happening {
-    Answer(Result<Status, String>),
+    Answer(Result<Box<Status>, String>),
     Key(u8),
     Resized,
     Stop,
@@ -133,6 +133,9 @@ impl Top {
         read_keys(happens.clone())?;
         ask(client, self.interval, happens)?;
         loop {
+            if !screen.is_ours() {
+                return Err(io::Error::other("a thread has ended early"));
+            }
             let mut lines = picture.lines();
             lines.insert(1, Line { tone: Tone::Dim, text: "q ends".into() });
             if screen.draw(&picture::fit(lines, screen.size())).is_err() {
@@ -140,7 +143,7 @@ impl Top {
                 return Ok(Exit::Done);
             }
             match happening.recv_timeout(REDRAW) {
-                Ok(Happening::Answer(Ok(status))) => picture.answered(status),
+                Ok(Happening::Answer(Ok(status))) => picture.answered(*status),
                 Ok(Happening::Answer(Err(why))) => picture.unanswered(&why),
                 Ok(Happening::Key(b'q' | b'Q' | CTRL_C) | Happening::Stop) => return Ok(Exit::Done),
                 Ok(Happening::Key(CTRL_Z)) => {
@@ -182,7 +185,7 @@ fn ask(client: Client, interval: Duration, happens: Sender<Happening>) -> io::Re
     let asking = move || {
         loop {
             thread::sleep(interval);
-            let answer = client.ask().and_then(|text| Status::parse(&text));
+            let answer = client.ask().and_then(|text| Status::parse(&text)).map(Box::new);
             if happens.send(Happening::Answer(answer)).is_err() {
                 return;
             }

@@ -62,6 +62,11 @@ impl Screen {
         Ok(screen)
     }
 
+    /// Whether it is still ours: a thread that panics has given it back.
+    pub fn is_ours(&self) -> bool {
+        self.terminal.is_ours.load(Ordering::Acquire)
+    }
+
     /// Returns how large it is now.
     pub fn size(&self) -> Size {
         let size = tcgetwinsize(&self.terminal.output);
