@@ -29,6 +29,8 @@ SQLITE_UTILS = pathlib.Path(sys.executable).with_name("sqlite-utils")
 # pmacct waits so long before it begins to read a capture.
 PMACCT_SLEEPS = 2
 PATIENCE = 60
+# So many for each line: else it would be over too soon.
+PACKETS = 3
 
 
 def eve(path, rows):
@@ -128,21 +130,21 @@ def main():
     with tempfile.TemporaryDirectory(dir=ROOT / "target/tmp") as place:
         lines, packets = pathlib.Path(place) / "eve.json", pathlib.Path(place) / "flows.pcap"
         eve(lines, rows)
-        capture(packets, rows)
+        capture(packets, PACKETS * rows)
         contenders = {
             "sqlite-utils insert --nl": lambda run: sqlite_utils(run, lines, rows),
             "forebay ingest, EVE": lambda run: forebay(run, lines, "events", rows),
-            "forebay ingest, packets": lambda run: forebay(run, packets, "captures", rows),
+            "forebay ingest, packets": lambda run: forebay(run, packets, "captures", PACKETS * rows),
         }
         if shutil.which("pmacctd"):
-            contenders["pmacct, sqlite3 plugin"] = lambda run: pmacct(run, packets, rows)
+            contenders["pmacct, sqlite3 plugin"] = lambda run: pmacct(run, packets, PACKETS * rows)
         rates = {name: [] for name in contenders}
         for _ in range(rounds):
             for name, run in contenders.items():
                 with tempfile.TemporaryDirectory(dir=place) as own:
                     rates[name].append(run(pathlib.Path(own)))
     told = subprocess.run([SQLITE_UTILS, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    print(f"Python {sys.version.split()[0]}, {told}; {rows} rows, median of {rounds} rounds")
+    print(f"Python {sys.version.split()[0]}, {told}; {rows} lines, {PACKETS * rows} packets, median of {rounds} rounds")
     peers = {"EVE": "sqlite-utils insert --nl", "packets": "pmacct, sqlite3 plugin"}
     for what, peer in peers.items():
         own, other = (statistics.median(rates.get(name, [0])) for name in (f"forebay ingest, {what}", peer))
