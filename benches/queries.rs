@@ -168,7 +168,7 @@ fn open_segment(settings: &Settings) -> serde_json::Value {
     report.extend([reach.ask("a row now and then", trickle)]);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| load(&backend, &done));
+        let writer = scope.spawn(|| load(&backend, "memory/load/0", &done));
         let began = Instant::now();
         let busy = |_| {
             std::thread::sleep(Duration::from_millis(20));
@@ -176,7 +176,7 @@ fn open_segment(settings: &Settings) -> serde_json::Value {
         };
         report.extend([reach.ask("a writer at full speed", busy)]);
         done.store(true, Ordering::Relaxed);
-        let rate = writer.join().expect("the writer went on to the end");
+        let (_, rate) = writer.join().expect("the writer went on to the end");
         if !settings.is_json {
             println!("(the writer meanwhile: {rate:.0} rows/s)");
         }

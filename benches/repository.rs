@@ -200,13 +200,21 @@ fn writer(settings: &Settings) {
     let repository = Repository::open(&format!("sqlite:{}", path.display())).expect("the file just made");
     let newest = repository.events().page(&Filter::new(), &forebay::repository::Paging::newest(1)).expect("an answer");
     let questions = questions(&repository, newest.rows[0].row.ts().as_nanos());
+    let count = || repository.events().count(&Filter::new()).expect("an answer");
     let ways = [None, Some(Duration::ZERO), Some(PAUSE)];
     let mut rates = [const { Vec::new() }; 3];
     let mut times = [const { [const { Vec::new() }; 4] }; 3];
-    for _ in 0..settings.rounds {
+    for number in 0..settings.rounds {
         for (way, pause) in ways.iter().enumerate() {
             let readers = pause.map_or(0, |_| settings.readers);
-            let (rate, asked) = round(&backend, &repository, &questions, readers, pause.unwrap_or_default(), settings);
+            let before = count();
+            let source = format!("memory/load/{number}-{way}");
+            let pause = pause.unwrap_or_default();
+            let ((written, rate), asked) =
+                round(&backend, &source, &repository, &questions, readers, pause, settings.load);
+            assert_eq!(count() - before, written as u64, "rows of {source}");
+            // Each way begins with nothing left to merge.
+            settle(&path);
             rates[way].push(rate);
             for (all, new) in times[way].iter_mut().zip(asked) {
                 all.extend(new);
@@ -228,15 +236,16 @@ fn writer(settings: &Settings) {
     }
 }
 
-/// Returns the writer's rows per second, and the milliseconds of each question.
+/// Returns the writer's rows and rows per second, and the milliseconds of each question.
 fn round(
     backend: &Sqlite,
+    source: &str,
     repository: &Repository,
     questions: &[Question; 4],
     readers: usize,
     pause: Duration,
-    settings: &Settings,
-) -> (f64, [Vec<f64>; 4]) {
+    lasts: Duration,
+) -> ((usize, f64), [Vec<f64>; 4]) {
     let done = AtomicBool::new(false);
     let reader = |first: usize| {
         let mut times = [const { Vec::new() }; 4];
@@ -255,17 +264,17 @@ fn round(
     std::thread::scope(|scope| {
         let reader = &reader;
         let readers: Vec<_> = (0..readers).map(|first| scope.spawn(move || reader(first))).collect();
-        let writer = scope.spawn(|| load(backend, &done));
-        std::thread::sleep(settings.load);
+        let writer = scope.spawn(|| load(backend, source, &done));
+        std::thread::sleep(lasts);
         done.store(true, Ordering::Relaxed);
-        let rate = writer.join().expect("the writer went on to the end");
+        let load = writer.join().expect("the writer went on to the end");
         let mut all = [const { Vec::new() }; 4];
         for reader in readers {
             for (all, times) in all.iter_mut().zip(reader.join().expect("a reader that was answered")) {
                 all.extend(times);
             }
         }
-        (rate, all)
+        (load, all)
     })
 }
 

@@ -132,8 +132,10 @@ impl Rows {
     }
 }
 
-/// Writes rows, made before, as fast as it goes; returns rows per second.
-pub fn load(backend: &Sqlite, done: &AtomicBool) -> f64 {
+/// Writes rows, made before, as fast as it goes; returns how many, and how many per second.
+///
+/// `source` must be new to the file: what the ledger has of it already would be taken for committed, and not be written.
+pub fn load(backend: &Sqlite, source: &str, done: &AtomicBool) -> (usize, f64) {
     let mut rows = Rows::new(10_000_000, 10_000_000);
     let made: Vec<_> = (0..20).map(|_| rows.events(BATCH)).collect();
     let (began, mut written) = (Instant::now(), 0);
@@ -142,10 +144,10 @@ pub fn load(backend: &Sqlite, done: &AtomicBool) -> f64 {
             break;
         }
         let rows = events.iter().cloned().map(Row::Keep).collect();
-        backend.write(&Batch::detached("memory/load/0", written as u64, rows)).expect("a write");
+        backend.write(&Batch::detached(source, written as u64, rows)).expect("a write");
         written += BATCH;
     }
-    written as f64 / began.elapsed().as_secs_f64()
+    (written, written as f64 / began.elapsed().as_secs_f64())
 }
 
 fn batches(rows: usize) -> impl Iterator<Item = usize> {
