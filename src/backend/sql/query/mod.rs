@@ -100,6 +100,11 @@ pub(crate) trait Database: Send + Sync + 'static {
     /// Lets `work` ask about one moment.
     fn ask<T>(&self, work: impl FnOnce(&mut Self::Snapshot) -> Result<T, Error>) -> Result<T, Error>;
 
+    /// Does work that may look at many rows: where a writer shares the processors, on a thread that gives way.
+    fn aside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        work()
+    }
+
     /// Returns up to which id rows of a kind are all there: see [`Settled`].
     fn settled(&self, kind: RowKind, after: i64) -> Result<i64, Error>;
 
@@ -122,6 +127,16 @@ impl<D: Database> Tables<D> {
         work: impl FnOnce(&mut D::Snapshot) -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.measured(op, kind, || self.0.ask(work))
+    }
+
+    /// The same for what may look at many rows.
+    fn answer_aside<T: Send>(
+        &self,
+        op: &'static str,
+        kind: RowKind,
+        work: impl FnOnce(&mut D::Snapshot) -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
+        self.measured(op, kind, || self.0.aside(|| self.0.ask(work)))
     }
 
     /// The one way to every answer.
@@ -147,27 +162,30 @@ impl<D: Database> Tables<D> {
 
 impl<R: Fetch, D: Database> Table<R> for Tables<D> {
     fn page(&self, filter: &Filter<R::Column>, paging: &Paging) -> Result<Page<R>, Error> {
-        self.answer("page", R::KIND, |snapshot| page::page::<R, D>(snapshot, filter, paging))
+        let work = |snapshot: &mut D::Snapshot| page::page::<R, D>(snapshot, filter, paging);
+        // An index leads to what it asks for.
+        let is_short = filter.conditions().iter().all(tally::is_timed::<R>);
+        if is_short { self.answer("page", R::KIND, work) } else { self.answer_aside("page", R::KIND, work) }
     }
 
     fn count(&self, filter: &Filter<R::Column>) -> Result<u64, Error> {
-        self.answer("count", R::KIND, |snapshot| tally::count::<R, D>(snapshot, filter))
+        self.answer_aside("count", R::KIND, |snapshot| tally::count::<R, D>(snapshot, filter))
     }
 
     fn count_by(&self, column: R::Column, filter: &Filter<R::Column>, limit: usize) -> Result<Vec<Tally>, Error> {
-        self.answer("count_by", R::KIND, |snapshot| tally::count_by::<R, D>(snapshot, column, filter, limit))
+        self.answer_aside("count_by", R::KIND, |snapshot| tally::count_by::<R, D>(snapshot, column, filter, limit))
     }
 
     fn sources(&self, filter: &Filter<R::Column>, limit: usize) -> Result<Vec<Source>, Error> {
-        self.answer("sources", R::KIND, |snapshot| tally::sources::<R, D>(snapshot, filter, limit))
+        self.answer_aside("sources", R::KIND, |snapshot| tally::sources::<R, D>(snapshot, filter, limit))
     }
 
     fn histogram(&self, filter: &Filter<R::Column>, buckets: &Buckets) -> Result<Vec<Bucket>, Error> {
-        self.answer("histogram", R::KIND, |snapshot| tally::histogram::<R, D>(snapshot, filter, buckets))
+        self.answer_aside("histogram", R::KIND, |snapshot| tally::histogram::<R, D>(snapshot, filter, buckets))
     }
 
     fn summary(&self, filter: &Filter<R::Column>) -> Result<Summary, Error> {
-        self.answer("summary", R::KIND, |snapshot| tally::summary::<R, D>(snapshot, filter))
+        self.answer_aside("summary", R::KIND, |snapshot| tally::summary::<R, D>(snapshot, filter))
     }
 }
 
@@ -177,7 +195,7 @@ where
     Capture: Fetch,
 {
     fn list(&self, filter: &Filter<EventColumn>, limit: usize) -> Result<Vec<Session>, Error> {
-        self.answer("sessions", RowKind::Event, |snapshot| sessions::list::<D>(snapshot, filter, limit))
+        self.answer_aside("sessions", RowKind::Event, |snapshot| sessions::list::<D>(snapshot, filter, limit))
     }
 
     fn rows(
@@ -187,7 +205,9 @@ where
         between: Option<(Timestamp, Timestamp)>,
         limit: usize,
     ) -> Result<SessionRows, Error> {
-        self.answer("session", RowKind::Event, |snapshot| sessions::rows::<D>(snapshot, sensor, name, between, limit))
+        self.answer_aside("session", RowKind::Event, |snapshot| {
+            sessions::rows::<D>(snapshot, sensor, name, between, limit)
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use super::record::Fetch;
 use super::statement::Sql;
 use super::{Database, Dialect, Snapshot};
 use crate::error::Error;
-use crate::repository::{Bucket, Buckets, Column, ColumnKind, Filter, Source, Summary, Tally, Test};
+use crate::repository::{Bucket, Buckets, Column, ColumnKind, Condition, Filter, Source, Summary, Tally, Test};
 use crate::timestamp::Timestamp;
 
 /// Most buckets of one arm that are counted one by one.
@@ -148,10 +148,7 @@ pub(super) fn histogram<R: Fetch, D: Database>(
 fn ranges<R: Fetch>(arm: &Arm, filter: &Filter<R::Column>, buckets: &Buckets) -> Option<Vec<(i64, i64, i64)>> {
     let (first, last) = (arm.times.0.max(filter.times().0), arm.times.1.min(filter.times().1));
     // Only then is each row looked at once: an equal column needs an index that goes on with the time.
-    let has_index = filter.conditions().iter().all(|condition| match &condition.test {
-        Test::Is(column, _) => !condition.is_negated && R::TIMED.contains(&column.name()),
-        _ => false,
-    });
+    let has_index = filter.conditions().iter().all(is_timed::<R>);
     if !arm.is_indexed || !has_index || first == i64::MIN || last == i64::MAX {
         return None;
     }
@@ -167,6 +164,14 @@ fn ranges<R: Fetch>(arm: &Arm, filter: &Filter<R::Column>, buckets: &Buckets) ->
         from = next;
     }
     Some(ranges)
+}
+
+/// Returns whether the condition has an index that goes on with the time.
+pub(super) fn is_timed<R: Fetch>(condition: &Condition<R::Column>) -> bool {
+    match &condition.test {
+        Test::Is(column, _) => !condition.is_negated && R::TIMED.contains(&column.name()),
+        _ => false,
+    }
 }
 
 fn group<R: Fetch, D: Database>(

@@ -6,7 +6,7 @@
 //! fill. Everything is read in one transaction, so an answer is of one moment, whatever is being merged or dropped
 //! meanwhile.
 //!
-//! Connections are read-only and never wait for the writer. There are so many at most, kept with their prepared
+//! Connections are read-only and never wait for the writer, nor does it wait for them: long work gives way (`aside.rs`). There are so many at most, kept with their prepared
 //! statements; who comes when all are in use waits for one.
 
 use std::collections::HashSet;
@@ -27,6 +27,7 @@ use crate::chunk::RowKind;
 use crate::error::{Error, ErrorKind};
 use crate::repository::Filter;
 
+mod aside;
 mod functions;
 
 use functions::SqliteWords;
@@ -139,6 +140,10 @@ impl Database for Reader {
         let answer = answer.and_then(|answer| ended.map(|()| answer))?;
         taken.connection = Some(connection);
         Ok(answer)
+    }
+
+    fn aside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        aside::aside(work)
     }
 
     /// There is one writer, and it commits in the order of ids.

@@ -1,0 +1,62 @@
+//! Runs long work of a reader on a thread that the writer goes before.
+//!
+//! A reader waits for no lock of the writer's, but processors are shared: four readers that ask without a pause would take
+//! most of two. What a sensor sends comes first; a question that looks at many rows is answered with the rest. A thread may
+//! lower its own priority and not raise it again without rights, so it is one for each question: some 50 µs, where the
+//! work takes milliseconds. Without another use for the processors a low priority costs nothing.
+//!
+//! Turned down: threads that keep their connections and answer everything, where the way there and back would double the
+//! time of a page; idle scheduling (`SCHED_IDLE`), where a snapshot could be held for as long as anybody is busy, and the
+//! write-ahead log would grow for as long.
+
+/// Steps of niceness that long work gives way: a tenth of the time where both want the same processor (sched(7)).
+#[cfg(target_os = "linux")]
+const GIVES_WAY: i32 = 10;
+
+/// Does `work` on a thread of low priority, and waits for it.
+pub(super) fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let mut work = Some(work);
+    let answer = std::thread::scope(|scope| {
+        let thread = || {
+            give_way();
+            run(&mut work)
+        };
+        // Without room for another thread it is done here.
+        let thread = std::thread::Builder::new().name("forebay-query".into()).spawn_scoped(scope, thread).ok()?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    answer.or_else(|| run(&mut work)).expect("work that nobody has taken is there")
+}
+
+fn run<T>(work: &mut Option<impl FnOnce() -> T>) -> Option<T> {
+    work.take().map(|work| work())
+}
+
+/// Elsewhere a priority is the process's, not the thread's.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Ok(now) = rustix::process::getpriority_process(None) {
+        // That it is refused is no harm: the answer is the same.
+        let _ = rustix::process::setpriority_process(None, (now + GIVES_WAY).min(19));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn only_the_thread_of_the_question_gives_way() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let before = nice();
+        assert_eq!(aside(nice), (before + GIVES_WAY).min(19));
+        assert_eq!(nice(), before);
+    }
+
+    #[test]
+    fn a_panic_of_the_work_is_that_of_the_caller() {
+        let panic = std::panic::catch_unwind(|| aside(|| panic!("in the middle"))).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"in the middle"));
+    }
+}
