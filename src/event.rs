@@ -236,7 +236,9 @@ impl<'a> EventBuilder<'a> {
         self
     }
     /// Sets trace and span id of the producer's trace: 32 and 16 hex digits, as in a `traceparent` header (W3C Trace Context).
-    /// They are stored with the row, so that a trace is found from an event and its events from a trace.
+    /// They are stored with the row, so that a trace is found from an event and its events from a trace. Nothing is taken
+    /// from the current span by itself: a host with `tracing-opentelemetry` passes the ids of the `SpanContext` of
+    /// `Span::current().context().span()`, whose `Display` is this form.
     pub fn trace(mut self, trace_id: &'a str, span_id: &'a str) -> Self {
         (self.trace_id, self.span_id) = (Some(trace_id), Some(span_id));
         self

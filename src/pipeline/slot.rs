@@ -88,7 +88,7 @@ impl Shared {
         for (id, batch) in jobs {
             let _batch = tracing::debug_span!("batch", lane = self.lane.name, id, rows = batch.len()).entered();
             self.lane.slot_began(slot, &batch, self.clock.now());
-            let written = catch_unwind(AssertUnwindSafe(|| self.write(slot, backend, batch)));
+            let written = catch_unwind(AssertUnwindSafe(|| self.write(slot, id, backend, batch)));
             let committed = written.unwrap_or_else(|_| {
                 self.fail(&"the writer panicked".into(), "write");
                 None
@@ -104,14 +104,14 @@ impl Shared {
     /// Writes a batch, and the pieces into which refused rows break it, until every row is settled or committed.
     ///
     /// Returns what was committed last, for the writer to settle.
-    fn write(&self, slot: usize, backend: &dyn Backend, batch: Batch) -> Option<Batch> {
+    fn write(&self, slot: usize, id: u64, backend: &dyn Backend, batch: Batch) -> Option<Batch> {
         let mut todo = vec![batch];
         while let Some(batch) = todo.pop() {
             if let Some(reason) = self.why_halted() {
                 self.fail_batch(batch, &reason);
                 continue;
             }
-            match self.attempt(slot, backend, &batch) {
+            match self.attempt(slot, id, backend, &batch) {
                 Attempts::Committed if todo.is_empty() => return Some(batch),
                 Attempts::Committed => batch.settle(None),
                 Attempts::Rejected { rows, detail } if batch.is_refused() => {
@@ -140,11 +140,11 @@ impl Shared {
         retry::pieces(batch.len(), suspects).into_iter().rev().filter_map(cut).collect()
     }
 
-    fn attempt(&self, slot: usize, backend: &dyn Backend, batch: &Batch) -> Attempts {
+    fn attempt(&self, slot: usize, id: u64, backend: &dyn Backend, batch: &Batch) -> Attempts {
         let mut attempt = 0;
         loop {
             let began = self.clock.now();
-            let outcome = tracing::debug_span!("write", attempt)
+            let outcome = tracing::debug_span!("write", lane = self.lane.name, batch = id, rows = batch.len(), attempt)
                 .in_scope(|| catch_unwind(AssertUnwindSafe(|| backend.write(batch))))
                 .unwrap_or_else(|_| Err(WriteError::Fatal { source: "the backend panicked".into() }));
             let now = self.clock.now();

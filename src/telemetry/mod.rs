@@ -8,6 +8,22 @@
 //! of queues) are set once a second by the writer's own thread, so that they are right while nothing commits. Labels are
 //! lane names, row kinds and reasons from fixed sets in our own source, and the names that an operator gave the sources;
 //! never anything that came over a network. Lanes of the same backend share their labels.
+//!
+//! # Spans
+//!
+//! Of the crate `tracing`, all of level `DEBUG`. None is made for a row: `send` is one a chunk, the others one a batch or
+//! a call. No field holds anything of a row, an address, a path or a password.
+//!
+//! | span | around | fields |
+//! |---|---|---|
+//! | `send` | handing a chunk to the lanes, in the producer's own context; not the wait for room before it | `kind` (`events`, `captures`), `rows` |
+//! | `batch` | everything that a slot does with a batch, waits between attempts too | `lane`, `id` (counted by the lane), `rows` |
+//! | `write` | one attempt at a batch, or at a piece of one that had refused rows; in its `batch` | `lane`, `batch` (the id), `rows`, `attempt` (from 0) |
+//! | `checkpoint` | moving SQLite's log into the file once | `lane` |
+//! | `query` | one call of a repository, in the caller's context | `op`, `backend`, and `table` where rows are read |
+//!
+//! A batch has rows of many senders, so a `batch` is no child of a `send`, and has no link to one. What joins a row to its
+//! producer's trace is the row itself: [`EventBuilder::trace`](crate::EventBuilder::trace) fills its columns `trace_id` and `span_id`.
 
 mod describe;
 #[cfg(feature = "mysql")]
