@@ -22,7 +22,7 @@ use crate::repository::{Buckets, Column, Filter};
 
 /// In nanoseconds.
 const QUARTER: i64 = 900_000_000_000;
-/// Most quarters that are kept for a segment, and most that are asked for one by one: three weeks. Some 32 KiB.
+/// Most quarters that are kept for a segment, and most that are asked for one by one: three weeks. Some 70 KiB as they are kept.
 pub(super) const MOST: usize = 2048;
 
 /// Counts of a closed segment's rows, by the number of the quarter since the Unix epoch.
