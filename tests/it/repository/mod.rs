@@ -9,6 +9,7 @@ use crate::mysql::server::SHARED;
 use crate::sqlite::Database;
 
 mod contract;
+mod counted;
 mod known;
 mod oracle;
 

@@ -4,10 +4,13 @@
 //! segment's ids and times lie within what the catalogue says, whatever else is true of it; where it says
 //! nothing (the open segment, a server's table), anything may be there. Segments are disjoint in ids, but not in times.
 
+use std::sync::Arc;
+
+use super::quarters::Quarters;
 use crate::repository::{Column, Direction, Filter, Sort};
 
 /// A table with rows of one kind, as queries see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Arm {
     pub(crate) table: String,
     /// First and last, as far as they are known: else the first and last there are.
@@ -16,6 +19,8 @@ pub(crate) struct Arm {
     pub(crate) is_indexed: bool,
     /// Of conditions of the filter, by number, the rows that satisfy them without the database being able to tell.
     pub(crate) known: Vec<(usize, Vec<i64>)>,
+    /// Of rows that do not change any more: how many there are of each time, as far as they have been counted.
+    pub(crate) quarters: Option<Arc<Quarters>>,
 }
 
 impl Arm {
@@ -28,7 +33,8 @@ impl Arm {
     #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
     pub(crate) fn whole(table: &str) -> Self {
         let anything = (i64::MIN, i64::MAX);
-        Self { table: table.into(), times: anything, ids: anything, is_indexed: true, known: Vec::new() }
+        let table = table.into();
+        Self { table, times: anything, ids: anything, is_indexed: true, known: Vec::new(), quarters: None }
     }
 }
 
@@ -68,7 +74,7 @@ mod tests {
     use crate::timestamp::Timestamp;
 
     fn arm(table: &str, times: (i64, i64), ids: (i64, i64)) -> Arm {
-        Arm { table: table.into(), times, ids, is_indexed: true, known: Vec::new() }
+        Arm { times, ids, ..Arm::whole(table) }
     }
 
     fn three() -> Vec<Arm> {

@@ -37,6 +37,7 @@ use crate::timestamp::Timestamp;
 pub(crate) mod arms;
 mod condition;
 mod page;
+pub(crate) mod quarters;
 pub(crate) mod record;
 mod sessions;
 pub(crate) mod statement;

@@ -2,12 +2,13 @@
 //!
 //! Where rows are counted by time and an index has the times, a count of a range of it per bucket beats grouping by far:
 //! a database steps through the index without looking at values, instead of sorting them. Elsewhere rows are grouped by a
-//! unit of time that divides the buckets.
+//! unit of time that divides the buckets. What has been counted of a closed segment once is kept: see `quarters`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::arms::Arm;
 use super::condition::{Walk, conditions};
+use super::quarters::{self, Pieces, moments, pieces};
 use super::record::Fetch;
 use super::statement::Sql;
 use super::{Database, Dialect, Snapshot};
@@ -128,6 +129,9 @@ pub(super) fn histogram<R: Fetch, D: Database>(
 ) -> Result<Vec<Bucket>, Error> {
     let mut counts: BTreeMap<i64, u64> = BTreeMap::new();
     for arm in D::arms::<R>(snapshot, filter)? {
+        if add_quarters::<R, D>(snapshot, &arm, filter, buckets, &mut counts)? {
+            continue;
+        }
         match ranges::<R>(&arm, filter, buckets) {
             Some(ranges) => {
                 for (start, first, last) in ranges {
@@ -141,6 +145,43 @@ pub(super) fn histogram<R: Fetch, D: Database>(
     counts.retain(|_, rows| *rows > 0);
     let bucket = |(from, rows)| Bucket { from: Timestamp::from_nanos(from), rows };
     Ok(counts.into_iter().map(bucket).collect())
+}
+
+/// Adds up what has been counted of an arm before, and counts what is missing; returns whether that can be done.
+fn add_quarters<R: Fetch, D: Database>(
+    snapshot: &mut D::Snapshot,
+    arm: &Arm,
+    filter: &Filter<R::Column>,
+    buckets: &Buckets,
+    counts: &mut BTreeMap<i64, u64>,
+) -> Result<bool, Error> {
+    let first = arm.times.0.max(filter.times().0);
+    let Some(known) = arm.quarters.as_ref().filter(|_| arm.is_indexed && quarters::divide(buckets, first)) else {
+        return Ok(false);
+    };
+    let Some(Pieces { quarters, ends }) = pieces(arm, filter) else { return Ok(false) };
+    let count = |snapshot: &mut D::Snapshot, (first, last): (i64, i64)| {
+        count_arm::<R, D>(snapshot, arm, &Filter::new().and(Test::Times(first, last)))
+    };
+    let mut add = |ts: i64, rows: u64| *counts.entry(buckets.start_nanos(ts)).or_default() += rows;
+    for end in ends {
+        add(end.0, count(snapshot, end)?);
+    }
+    let mut counted = Vec::new();
+    for (quarter, known) in quarters.clone().zip(known.known(quarters)) {
+        let moments = moments(quarter);
+        let rows = match known {
+            Some(rows) => rows,
+            None => {
+                let rows = count(snapshot, moments)?;
+                counted.push((quarter, rows));
+                rows
+            }
+        };
+        add(moments.0.max(first), rows);
+    }
+    known.keep(counted);
+    Ok(true)
 }
 
 /// Returns the pieces of an arm that is best counted piece by piece: where each bucket begins, and from when to when it is

@@ -11,7 +11,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use diesel::connection::{CacheSize, Connection as _, SimpleConnection};
 use diesel::prelude::*;
@@ -28,8 +28,10 @@ use crate::error::{Error, ErrorKind};
 use crate::repository::Filter;
 
 mod aside;
+mod counted;
 mod functions;
 
+use counted::{Counted, Identity};
 use functions::SqliteWords;
 
 /// Most statements that a connection keeps prepared: a few KiB each, and one for each segment and shape of a question.
@@ -41,6 +43,7 @@ const CACHE_KIB: u32 = 32 << 10;
 pub(crate) struct Reader {
     path: PathBuf,
     desks: Mutex<Desks>,
+    counted: Arc<Counted>,
     is_free: Condvar,
 }
 
@@ -57,6 +60,7 @@ pub(crate) struct Connection {
     shapes: HashSet<u64>,
     /// Each kind's segments in sight, of the version of the file that they were read from.
     catalogue: [Option<(i64, Vec<Arm>)>; 2],
+    counted: Arc<Counted>,
 }
 
 impl Reader {
@@ -71,7 +75,8 @@ impl Reader {
             Error::new(ErrorKind::System, why).because(error)
         };
         let path = path.canonicalize().map_err(system)?;
-        let mut connection = Connection::open(&path)?;
+        let counted = Arc::default();
+        let mut connection = Connection::open(&path, &counted)?;
         check_owner(&mut connection.sqlite, &path)?;
         let version = pragma_number(&mut connection.sqlite, "user_version");
         let version = version.map_err(|error| unusable(&path, error))?;
@@ -81,7 +86,7 @@ impl Reader {
             return Err(Error::new(ErrorKind::OlderSchema, format!("{why}; {advice}")));
         }
         let desks = Desks { idle: vec![connection], more: connections.max(1) - 1 };
-        Ok(Self { path, desks: Mutex::new(desks), is_free: Condvar::new() })
+        Ok(Self { path, desks: Mutex::new(desks), counted, is_free: Condvar::new() })
     }
 
     /// Takes a connection, which [`give_back`](Self::give_back) must follow; waits while all are in use.
@@ -94,7 +99,7 @@ impl Reader {
             if desks.more > 0 {
                 desks.more -= 1;
                 drop(desks);
-                return Connection::open(&self.path).inspect_err(|_| self.give_back(None));
+                return Connection::open(&self.path, &self.counted).inspect_err(|_| self.give_back(None));
             }
             desks = self.is_free.wait(desks).unwrap_or_else(PoisonError::into_inner);
         }
@@ -169,12 +174,13 @@ impl Database for Reader {
 }
 
 impl Connection {
-    fn open(path: &Path) -> Result<Self, Error> {
+    fn open(path: &Path, counted: &Arc<Counted>) -> Result<Self, Error> {
         let open = || {
             let mut sqlite = connect(path, Access::Read)?;
             sqlite.batch_execute(&format!("PRAGMA cache_size=-{CACHE_KIB}"))?;
             functions::register(&mut sqlite)?;
-            Ok(Self { path: path.to_owned(), sqlite, shapes: HashSet::new(), catalogue: [None, None] })
+            let (path, counted) = (path.to_owned(), Arc::clone(counted));
+            Ok(Self { path, sqlite, shapes: HashSet::new(), catalogue: [None, None], counted })
         };
         open().map_err(|error| unusable(path, error))
     }
@@ -205,7 +211,8 @@ impl Connection {
     where
         Returning<S>: diesel::query_dsl::methods::LoadQuery<'q, SqliteConnection, T>,
     {
-        let rows = sql.clone().returning::<S>().load::<T>(self.keep(&sql));
+        let sqlite = self.keep(&sql);
+        let rows = sql.returning::<S>().load::<T>(sqlite);
         rows.map_err(|error| self.failed(error))
     }
 }
@@ -253,19 +260,26 @@ fn arms(connection: &mut Connection, kind: RowKind) -> QueryResult<Vec<Arm>> {
 }
 
 fn read(connection: &mut Connection, kind: RowKind) -> QueryResult<Vec<Arm>> {
-    type Row = (i64, i64, i64, Option<i64>, Option<i64>, Option<i64>);
-    let sql = "SELECT number, indexes, first_id, last_id, first_ts, last_ts FROM segments \
+    type Row = (i64, i64, i64, Option<i64>, Option<i64>, Option<i64>, i64, i64, Option<i64>);
+    let sql = "SELECT number, indexes, first_id, last_id, first_ts, last_ts, rows, opened_at, closed_at FROM segments \
                WHERE state IN ('open', 'closed') AND kind = ";
     let sql = Sql::default().own(sql).text(kind.table());
+    let counted = Arc::clone(&connection.counted);
     let sqlite = connection.keep(&sql);
-    let rows = sql.returning::<(BigInt, BigInt, BigInt, Number, Number, Number)>().load_iter::<Row, _>(sqlite)?;
+    type Columns = (BigInt, BigInt, BigInt, Number, Number, Number, BigInt, BigInt, Number);
+    let rows = sql.returning::<Columns>().load_iter::<Row, _>(sqlite)?;
     let indexes = super::segments::index_count(kind);
     rows.map(|row| {
-        let (number, built, first_id, last_id, first_ts, last_ts) = row?;
+        let (number, built, first_id, last_id, first_ts, last_ts, rows, opened_at, closed_at) = row?;
         let table = super::segments::table(kind, number);
         let times = (first_ts.unwrap_or(i64::MIN), last_ts.unwrap_or(i64::MAX));
+        let ids = (first_id, last_id.unwrap_or(i64::MAX));
         let is_indexed = usize::try_from(built).is_ok_and(|built| built >= indexes);
-        Ok(Arm { table, times, ids: (first_id, last_id.unwrap_or(i64::MAX)), is_indexed, known: Vec::new() })
+        // Only a closed one has been closed.
+        let identity =
+            closed_at.map(|closed_at| Identity { kind, number, rows, ids, times, life: (opened_at, closed_at) });
+        let quarters = identity.map(|identity| counted.of(identity));
+        Ok(Arm { table, times, ids, is_indexed, known: Vec::new(), quarters })
     })
     .collect()
 }

@@ -1,0 +1,171 @@
+//! How many rows of a closed segment happened in which quarter of an hour, kept once they were counted.
+//!
+//! A histogram whose only conditions are of time adds these up, and looks at rows only where its range cuts a quarter,
+//! and in the open segment. Quarters since every piece of every calendar consists of them, for times since 1980: see
+//! `repository::Buckets`. They are counted when they are asked for, by the snapshot that asks, so a first question costs
+//! what it would cost without; nothing is counted ahead, since whoever sends rows chooses their times, and one of 1970
+//! beside one of today would mean a million quarters.
+//!
+//! Nothing is ever taken back: the rows of a closed segment do not change (merging makes another one, and retention
+//! drops it whole). Whoever deletes some of them by hand, past forebay, is told so by `db check`, and may be told the old
+//! counts of a segment as long as the repository is open.
+//!
+//! Turned down: keeping them in the file, which would make the writer count; and the sums of all addresses, of which an
+//! attacker makes as many as there are rows.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use super::arms::Arm;
+use crate::repository::{Buckets, Column, Filter};
+
+/// In nanoseconds.
+const QUARTER: i64 = 900_000_000_000;
+/// Most quarters that are kept for a segment, and most that are asked for one by one: three weeks. Some 70 KiB as they are kept.
+pub(super) const MOST: usize = 2048;
+
+/// Counts of a closed segment's rows, by the number of the quarter since the Unix epoch.
+#[derive(Debug, Default)]
+pub(crate) struct Quarters(Mutex<HashMap<i64, u64>>);
+
+impl Quarters {
+    /// Returns what is known of each of these.
+    pub(super) fn known(&self, quarters: Range<i64>) -> Vec<Option<u64>> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        quarters.map(|quarter| counts.get(&quarter).copied()).collect()
+    }
+
+    /// Keeps counts; a segment that would have too many forgets those it had.
+    pub(super) fn keep(&self, counted: Vec<(i64, u64)>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() + counted.len() > MOST {
+            counts.clear();
+        }
+        counts.extend(counted.into_iter().take(MOST));
+    }
+}
+
+/// A range of time in a segment, as whole quarters and what is left at its ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Pieces {
+    pub(super) quarters: Range<i64>,
+    /// First and last moment, both within; each within one quarter.
+    pub(super) ends: Vec<(i64, i64)>,
+}
+
+/// Returns whether every piece of time since `first` is made of whole quarters.
+pub(super) fn divide(buckets: &Buckets, first: i64) -> bool {
+    buckets.unit_nanos(first) % QUARTER == 0
+}
+
+/// Cuts what `filter` asks of an arm, if that is nothing but a range of time, and not too long a one.
+pub(super) fn pieces<C: Column>(arm: &Arm, filter: &Filter<C>) -> Option<Pieces> {
+    let (ids, asked) = (filter.ids(), filter.times());
+    if !filter.conditions().is_empty() || ids.0 > arm.ids.0 || ids.1 < arm.ids.1 {
+        return None;
+    }
+    let (first, last) = (arm.times.0.max(asked.0), arm.times.1.min(asked.1));
+    if first > last {
+        return None;
+    }
+    let (mut quarters, mut ends) = (first.div_euclid(QUARTER)..last.div_euclid(QUARTER) + 1, Vec::new());
+    // Beyond the arm's times there is nothing that a cut could leave out.
+    let is_cut = first > arm.times.0 && first.rem_euclid(QUARTER) != 0;
+    let is_cut_off = last < arm.times.1 && last.rem_euclid(QUARTER) != QUARTER - 1;
+    if quarters.end - quarters.start == 1 {
+        if is_cut || is_cut_off {
+            (quarters.end, ends) = (quarters.start, vec![(first, last)]);
+        }
+        return Some(Pieces { quarters, ends });
+    }
+    if is_cut {
+        quarters.start += 1;
+        ends.push((first, quarters.start * QUARTER - 1));
+    }
+    if is_cut_off {
+        quarters.end -= 1;
+        ends.push((quarters.end * QUARTER, last));
+    }
+    (quarters.end - quarters.start <= MOST as i64).then_some(Pieces { quarters, ends })
+}
+
+/// Returns the first and the last moment of a quarter, both within.
+pub(super) fn moments(quarter: i64) -> (i64, i64) {
+    let last = (quarter + 1).checked_mul(QUARTER).map_or(i64::MAX, |next| next - 1);
+    (quarter.saturating_mul(QUARTER), last)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::repository::{EventColumn, Test};
+
+    fn arm(times: (i64, i64)) -> Arm {
+        Arm { times, ids: (1, 9), ..Arm::whole("a") }
+    }
+
+    proptest! {
+        /// Cut where it may be and where it may not: every moment of the range is in one piece, and none beyond it that
+        /// the segment could have a row of.
+        #[test]
+        fn pieces_are_the_range_and_nothing_else(
+            times in (-5 * QUARTER..5 * QUARTER, 0..5 * QUARTER),
+            asked in (-5 * QUARTER..5 * QUARTER, 0..5 * QUARTER),
+            is_even in any::<[bool; 2]>(),
+            moment in -10 * QUARTER..10 * QUARTER,
+            is_far in any::<bool>(),
+        ) {
+            let shift = if is_far { i64::MAX - 10 * QUARTER } else { 0 };
+            let times = (times.0 + shift, times.0 + times.1 + shift);
+            let even = |moment: i64, is_even: bool| if is_even { moment - moment.rem_euclid(QUARTER) } else { moment };
+            let asked = (even(asked.0, is_even[0]) + shift, even(asked.0 + asked.1, is_even[1]) + shift);
+            let filter = Filter::<EventColumn>::new().and(Test::Times(asked.0, asked.1));
+            let moment = moment.saturating_add(shift);
+            let is_asked = (times.0.max(asked.0)..=times.1.min(asked.1)).contains(&moment);
+            let Some(pieces) = pieces(&arm(times), &filter) else {
+                prop_assert!(!is_asked);
+                return Ok(());
+            };
+            let within = |(first, last): (i64, i64)| (first..=last).contains(&moment);
+            let ends = pieces.ends.iter().filter(|end| within(**end)).count();
+            let quarters = pieces.quarters.clone().filter(|quarter| within(moments(*quarter))).count();
+            if (times.0..=times.1).contains(&moment) {
+                prop_assert_eq!(ends + quarters, usize::from(is_asked));
+            }
+            for (first, last) in pieces.ends {
+                prop_assert_eq!(first.div_euclid(QUARTER), last.div_euclid(QUARTER));
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_range_of_time_that_is_not_too_long_is_cut() {
+        let (day, all) = (96 * QUARTER, Filter::<EventColumn>::new);
+        assert_eq!(pieces(&arm((0, day - 1)), &all()).unwrap(), Pieces { quarters: 0..96, ends: vec![] });
+        assert!(pieces(&arm((0, MOST as i64 * QUARTER - 1)), &all()).is_some());
+        for (times, filter) in [
+            ((0, MOST as i64 * QUARTER), all()),
+            ((i64::MIN, i64::MAX), all()),
+            ((0, day), all().is(EventColumn::Sensor, "a")),
+            ((0, day), all().after(1)),
+            ((0, day), all().before(9)),
+        ] {
+            assert_eq!(pieces(&arm(times), &filter), None, "{times:?} {filter:?}");
+        }
+        assert!(pieces(&arm((i64::MIN, i64::MAX)), &all().and(Test::Times(5, 9))).is_some());
+    }
+
+    #[test]
+    fn a_segment_that_would_keep_too_many_quarters_forgets_those_it_had() {
+        let quarters = Quarters::default();
+        quarters.keep((0..MOST as i64).map(|quarter| (quarter, 1)).collect());
+        assert_eq!(quarters.known(0..1), [Some(1)]);
+        quarters.keep(vec![(-1, 7)]);
+        assert_eq!(quarters.known(-1..1), [Some(7), None]);
+        quarters.keep((0..2 * MOST as i64).map(|quarter| (quarter, 1)).collect());
+        assert!(quarters.0.lock().unwrap().len() <= MOST);
+    }
+}
