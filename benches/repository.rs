@@ -1,8 +1,9 @@
 //! What a host's questions cost, on SQLite and on a server, and what they cost the writer: `cargo bench --bench repository`.
 //!
-//! Three parts. A large SQLite file, and a private MariaDB: four questions of a dashboard through `Repository`, and the same
+//! Four parts. A large SQLite file, and a private MariaDB: four questions of a dashboard through `Repository`, and the same
 //! in SQL by hand, taking turns; answers are compared before they are timed. Then a writer at full speed on SQLite, alone
-//! and beside readers, taking turns. `queries.rs` asks more of SQLite, also through its view.
+//! and beside readers, taking turns. Last what it takes to compare a password, which is meant to be much. `queries.rs` asks
+//! more of SQLite, also through its view.
 
 #[allow(dead_code, reason = "other benchmarks use the rest")]
 mod asking;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use asking::{Answer, Question, Tools};
 use forebay::backend::Backend;
 use forebay::backend::sqlite::Sqlite;
-use forebay::repository::{EventColumn, Filter, Repository};
+use forebay::repository::{EventColumn, Filter, NewUser, Password, Repository, Role};
 use forebay::{Config, Pipeline};
 use grown::{BATCH, Grown, Rows, load, settle};
 use mariadb::{Server, block_on};
@@ -35,17 +36,22 @@ Measures questions through Repository beside the same SQL by hand, and a writer 
 
   --rows N         rows of the SQLite file [10000000]
   --server-rows N  rows on the server [2000000]
+  --days N         days that the rows are spread over [4]
   --seconds S      time for each question [5]
   --load S         seconds of each round of the writer [10]
   --rounds N       rounds of the writer, alone and beside readers each [3]
   --readers N      readers beside it [4]
-  --only PART      sqlite, server or writer
+  --only PART      sqlite, server, writer or password
   --dir PATH       where files and the server's data are written [the target directory]
-  --keep           leaves the SQLite file there, and uses the one that is; as of the bench `queries`
+  --keep           leaves the SQLite file and the server's data there, and uses those that are
 
-Rows are spread over four days. The server is asked by statements that are prepared once, all columns read.
+The server is asked by statements that are prepared once, all columns read. Its indexes are built when all rows are there:
+then loading takes minutes instead of hours, and they are denser than indexes that have grown. Its buffer pool is 8 GiB.
 ";
-const DAYS: f64 = 4.0;
+/// What is set for the server, so that ten million rows fit in.
+const POOL: &str = "--innodb-buffer-pool-size=8G";
+/// The schema's indexes, as the tables of the MySQL backend have them.
+const INDEXES: [&str; 3] = ["events_ts (ts)", "events_src_ip_ts (src_ip, ts)", "events_sensor_ts (sensor, ts)"];
 const DAY: i64 = 24 * HOUR;
 const HOUR: i64 = 3_600_000_000_000;
 /// Between two questions of a reader that is not busy all the time.
@@ -54,6 +60,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 struct Settings {
     rows: usize,
     server_rows: usize,
+    days: f64,
     each: Duration,
     load: Duration,
     rounds: usize,
@@ -76,6 +83,9 @@ fn main() {
     if is_asked("writer") {
         writer(&settings);
     }
+    if is_asked("password") {
+        password(&settings);
+    }
 }
 
 /// What a dashboard asks; `end` is the time after the last row.
@@ -92,37 +102,35 @@ fn questions(repository: &Repository, end: i64) -> [Question; 4] {
 
 fn sqlite(settings: &Settings) {
     let own = tempfile::tempdir_in(&settings.dir).expect("a directory for the files");
-    let grown = Grown::new(if settings.is_kept { &settings.dir } else { own.path() }, settings.rows, DAYS);
+    let grown = Grown::new(if settings.is_kept { &settings.dir } else { own.path() }, settings.rows, settings.days);
     grown.make();
     let tools = Tools::open(&grown);
     let repository = Repository::open(&format!("sqlite:{}", grown.ours.display())).expect("our file");
-    title("SQLite, one ordinary table", settings.rows);
+    title("SQLite, one ordinary table", settings.rows, settings.days);
     for question in questions(&repository, grown.end()) {
         compare(&question, settings.each, || question.ask(&repository), || tools.table(&question));
     }
 }
 
 fn server(settings: &Settings) {
-    let server = Server::start(&settings.dir);
-    server.run(&[
-        "CREATE DATABASE sensors",
-        "CREATE USER writer@'127.0.0.1' IDENTIFIED BY 'bench'",
-        "GRANT ALL ON sensors.* TO writer@'127.0.0.1'",
-    ]);
-    let url = format!("mysql://writer:bench@127.0.0.1:{}/sensors", server.port);
-    let pipeline = Pipeline::open(&url).expect("the server just started");
-    let (producer, step) = (pipeline.events(), (DAYS * DAY as f64 / settings.server_rows as f64) as i64);
-    let mut rows = Rows::new(0, step);
-    for from in (0..settings.server_rows).step_by(BATCH) {
-        let batch = rows.events(BATCH.min(settings.server_rows - from));
-        drop(producer.send_many_blocking(batch).expect("a pipeline that runs"));
+    let kept = settings.dir.join(format!("mariadb-{}-{}", settings.server_rows, settings.days));
+    // Only data that were loaded to the end are used again.
+    let loaded = kept.join("loaded");
+    if !loaded.exists() && kept.exists() {
+        std::fs::remove_dir_all(&kept).expect("what was left there goes");
     }
-    drop(producer);
-    assert!(pipeline.shutdown_blocking(Duration::from_secs(300)).is_complete());
-    server.run(&["ANALYZE TABLE sensors.events"]);
+    let server =
+        if settings.is_kept { Server::start_kept(&kept, &[POOL]) } else { Server::start_with(&settings.dir, &[POOL]) };
+    let url = format!("mysql://writer:bench@127.0.0.1:{}/sensors", server.port);
+    if !settings.is_kept || !loaded.exists() {
+        fill(&server, &url, settings);
+    }
+    if settings.is_kept {
+        std::fs::write(&loaded, "").expect("a note that it is loaded");
+    }
     let repository = Repository::open(&url).expect("the server just filled");
-    let end = grown::Grown::new(&settings.dir, settings.server_rows, DAYS).end();
-    title(&format!("MariaDB {}", server.ask("SELECT version()")), settings.server_rows);
+    let end = grown::Grown::new(&settings.dir, settings.server_rows, settings.days).end();
+    title(&format!("MariaDB {}", server.ask("SELECT version()")), settings.server_rows, settings.days);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut connection = runtime.block_on(Conn::new(server.options(Some("sensors")))).expect("a connection of our own");
     for question in questions(&repository, end) {
@@ -134,6 +142,37 @@ fn server(settings: &Settings) {
         compare(&question, settings.each, || question.ask(&repository), &mut ask);
     }
     block_on(connection.disconnect()).expect("the server takes leave");
+}
+
+/// Loads the rows through a pipeline, which also makes the tables.
+fn fill(server: &Server, url: &str, settings: &Settings) {
+    let began = Instant::now();
+    server.run(&[
+        "CREATE DATABASE sensors",
+        "CREATE USER writer@'127.0.0.1' IDENTIFIED BY 'bench'",
+        "GRANT ALL ON sensors.* TO writer@'127.0.0.1'",
+        "SET GLOBAL innodb_flush_log_at_trx_commit = 0",
+    ]);
+    let pipeline = Pipeline::open(url).expect("the server just started");
+    // A row that is committed: so the tables are there.
+    let mut rows = Rows::new(0, (settings.days * DAY as f64 / settings.server_rows as f64) as i64);
+    pipeline.events().send_many_blocking(rows.events(1)).expect("a pipeline that runs").wait().expect("a commit");
+    let names = INDEXES.map(|index| index.split_once(' ').map_or(index, |(name, _)| name));
+    server.run(&[&format!("ALTER TABLE sensors.events DROP INDEX {}", names.join(", DROP INDEX "))]);
+    let producer = pipeline.events();
+    for from in (1..settings.server_rows).step_by(BATCH) {
+        let batch = rows.events(BATCH.min(settings.server_rows - from));
+        drop(producer.send_many_blocking(batch).expect("a pipeline that runs"));
+    }
+    drop(producer);
+    assert!(pipeline.shutdown_blocking(Duration::from_secs(300)).is_complete());
+    eprintln!("{} rows written after {:.0?}", settings.server_rows, began.elapsed());
+    server.run(&[
+        &format!("ALTER TABLE sensors.events ADD INDEX {}", INDEXES.join(", ADD INDEX ")),
+        "ANALYZE TABLE sensors.events",
+        "SET GLOBAL innodb_flush_log_at_trx_commit = 1",
+    ]);
+    eprintln!("indexes built after {:.0?}", began.elapsed());
 }
 
 /// The question in the server's SQL, with what is bound.
@@ -163,8 +202,8 @@ fn answer(row: Row) -> (String, i64) {
     if row.len() == 2 { (row.get(0).expect("a name"), number(1)) } else { (String::new(), number(0)) }
 }
 
-fn title(what: &str, rows: usize) {
-    println!("\n{what}: {rows} rows over {DAYS} days, warm; milliseconds, medians");
+fn title(what: &str, rows: usize, days: f64) {
+    println!("\n{what}: {rows} rows over {days} days, warm; milliseconds, medians");
     println!("{:<42} {:>10} {:>10} {:>8} {:>8}", "", "ours", "by hand", "ratio", "times");
 }
 
@@ -278,10 +317,37 @@ fn round(
     })
 }
 
+/// Compares a password again and again, alone: right, wrong, and of a name that nobody has.
+fn password(settings: &Settings) {
+    let dir = tempfile::tempdir_in(&settings.dir).expect("a directory for the file");
+    let url = format!("sqlite:{}", dir.path().join("users.db").display());
+    let pipeline = Pipeline::open(&url).expect("a new database");
+    let repository = pipeline.repository().expect("the database just made");
+    let (right, wrong) = (Password::new("correct horse"), Password::new("battery staple"));
+    let new = NewUser { name: "ann", role: Role::Viewer, password: &right, must_change: false };
+    repository.users().create(&new).expect("a user");
+    println!("\nComparing a password: argon2id, 19 MiB, 2 passes, 1 lane; milliseconds, medians");
+    for (what, name, password) in
+        [("the right one", "ann", &right), ("a wrong one", "ann", &wrong), ("of nobody", "bob", &right)]
+    {
+        let verify = || repository.users().verify(name, password).expect("an answer");
+        assert_eq!(verify().is_some(), what == "the right one");
+        let (mut times, began) = (Vec::new(), Instant::now());
+        while times.len() < 3 || began.elapsed() < settings.each {
+            let started = Instant::now();
+            drop(verify());
+            times.push(started.elapsed().as_secs_f64() * 1e3);
+        }
+        println!("{what:<42} {:>10.1} {:>8} times", median(&times), times.len());
+    }
+    assert!(pipeline.shutdown_blocking(Duration::from_secs(10)).is_complete());
+}
+
 fn settings() -> Settings {
     let mut settings = Settings {
         rows: 10_000_000,
         server_rows: 2_000_000,
+        days: 4.0,
         each: Duration::from_secs(5),
         load: Duration::from_secs(10),
         rounds: 3,
@@ -299,6 +365,7 @@ fn settings() -> Settings {
             "--bench" => {}
             "--rows" => settings.rows = number(value()).max(100_000),
             "--server-rows" => settings.server_rows = number(value()).max(100_000),
+            "--days" => settings.days = number(value()).max(1) as f64,
             "--seconds" => settings.each = Duration::from_secs(number(value()) as u64),
             "--load" => settings.load = Duration::from_secs(number(value()).max(1) as u64),
             "--rounds" => settings.rounds = number(value()).max(1),

@@ -262,6 +262,9 @@ pub struct SqliteConfig {
     /// Length of the write-ahead log at which writing waits because a reader's open transaction holds it. Passed by one
     /// batch at most. Default 16 GiB; 1 MiB to 1 TiB.
     pub max_wal: Bytes,
+    /// Most questions about rows that one [`Repository`](crate::Repository) asks at once; who comes then waits. Each takes a
+    /// connection, which is kept with up to 32 MiB of page cache of its own. Default 4; 1 to 64.
+    pub readers: usize,
 }
 
 impl Default for SqliteConfig {
@@ -277,6 +280,7 @@ impl Default for SqliteConfig {
             merged_bytes: Bytes::mib(256),
             max_segments: 640,
             max_wal: Bytes::mib(16 << 10),
+            readers: 4,
         }
     }
 }
@@ -394,6 +398,7 @@ impl Config {
         retention.max_bytes.map_or(Ok(()), |most| bytes("retention.max_bytes", most, 1 << 20, u64::MAX >> 1))?;
         let count = |most| bounded("retention.max_rows", most, 1, u64::MAX >> 1, u64::to_string);
         retention.max_rows.map_or(Ok(()), count)?;
+        rows("sqlite.readers", sqlite.readers, 1, 64)?;
         rows("mysql.pool_size", self.mysql.pool_size, 1, 64)?;
         rows("mysql.max_overflow", self.mysql.max_overflow, 0, 64)?;
         long("mysql.recycle", self.mysql.recycle, 1)?;

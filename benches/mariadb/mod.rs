@@ -1,7 +1,8 @@
-//! A private MariaDB server for a benchmark: in a temporary directory, on a free port of 127.0.0.1, gone at the end.
+//! A private MariaDB server for a benchmark: in a temporary directory, on a free port of 127.0.0.1, gone at the end. Or in
+//! a directory that stays, for a benchmark that takes longer to load than to ask.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,13 +24,43 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 pub struct Server {
     process: Child,
     pub port: u16,
-    _directory: TempDir,
+    directory: Directory,
+}
+
+/// Where the server's data are, and whether they stay.
+enum Directory {
+    Temporary(TempDir),
+    Kept(PathBuf),
+}
+
+impl Directory {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(directory) => directory.path(),
+            Self::Kept(path) => path,
+        }
+    }
 }
 
 impl Server {
     /// Makes a new server in a directory below `place`, and waits until it answers.
     pub fn start(place: &Path) -> Self {
+        Self::start_with(place, &[])
+    }
+
+    /// The same with more settings, which go before [`SETTINGS`].
+    pub fn start_with(place: &Path, more: &[&str]) -> Self {
         let directory = tempfile::tempdir_in(place).expect("a directory for the server");
+        Self::start_in(Directory::Temporary(directory), more)
+    }
+
+    /// Starts a server in a directory that stays, with what an earlier one has left there.
+    pub fn start_kept(directory: &Path, more: &[&str]) -> Self {
+        std::fs::create_dir_all(directory).expect("a directory for the server");
+        Self::start_in(Directory::Kept(directory.to_owned()), more)
+    }
+
+    fn start_in(directory: Directory, more: &[&str]) -> Self {
         let data = format!("--datadir={}", directory.path().join("data").display());
         let is_root = rustix::process::geteuid().is_root();
         if is_root {
@@ -47,12 +78,14 @@ impl Server {
             command.stdout(Stdio::null()).stderr(Stdio::null());
             command
         };
-        let installed = command("mariadb-install-db").arg("--auth-root-authentication-method=normal").status();
-        let is_installed = installed.is_ok_and(|status| status.success());
-        assert!(is_installed, "mariadb-install-db failed: install the package `mariadb-server`");
+        if !directory.path().join("data/mysql").exists() {
+            let installed = command("mariadb-install-db").arg("--auth-root-authentication-method=normal").status();
+            let is_installed = installed.is_ok_and(|status| status.success());
+            assert!(is_installed, "mariadb-install-db failed: install the package `mariadb-server`");
+        }
         let port = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port").port();
         let mut server = command("mariadbd");
-        server.args(SETTINGS).args(["--bind-address=127.0.0.1", &format!("--port={port}")]);
+        server.args(SETTINGS).args(more).args(["--bind-address=127.0.0.1", &format!("--port={port}")]);
         server.arg(format!("--socket={}", directory.path().join("m.sock").display()));
         let process = server.spawn().expect("mariadbd starts");
         let until = Instant::now() + Duration::from_secs(60);
@@ -60,7 +93,7 @@ impl Server {
             assert!(Instant::now() < until, "the server did not start within a minute");
             std::thread::sleep(Duration::from_millis(50));
         }
-        Self { process, port, _directory: directory }
+        Self { process, port, directory }
     }
 
     /// The administrator's way in.
@@ -91,8 +124,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may be gone already; its data are thrown away.
-        let _ = self.process.kill();
+        if let (Directory::Kept(_), Some(process)) =
+            (&self.directory, rustix::process::Pid::from_raw(self.process.id().cast_signed()))
+        {
+            // Its data are written first, so that the next one starts at once. It may be gone already.
+            let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
+        } else {
+            // It may be gone already; its data are thrown away.
+            let _ = self.process.kill();
+        }
         let _ = self.process.wait();
     }
 }

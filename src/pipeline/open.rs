@@ -115,8 +115,8 @@ fn open_backend(url: &DatabaseUrl, config: &Config) -> Result<(Arc<dyn Backend>,
         #[cfg(feature = "sqlite")]
         DatabaseUrl::Sqlite(path) => {
             let backend = Arc::new(crate::backend::sqlite::Sqlite::open(path, config)?);
-            let (pipeline, path) = (Arc::downgrade(&backend), path.clone());
-            Ok((backend, Box::new(move || Repository::beside(&path, pipeline.clone()))))
+            let (pipeline, path, config) = (Arc::downgrade(&backend), path.clone(), config.clone());
+            Ok((backend, Box::new(move || Repository::beside(&path, &config, pipeline.clone()))))
         }
         #[cfg(feature = "mysql")]
         DatabaseUrl::Mysql(server) => {

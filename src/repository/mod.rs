@@ -56,6 +56,7 @@ pub use users::{MAX_NAME, NewUser, Role, Tokens, User, UserChange, Users};
 
 use kept::Kept;
 pub(crate) use tail::Settled;
+pub(crate) use users::user_name;
 
 /// A database, open for reading. Cloning is cheap; any number of threads may ask at once.
 #[derive(Clone)]
@@ -95,7 +96,7 @@ impl Repository {
         Self::open_with(url, &Config::default())
     }
 
-    /// As [`open`](Self::open), with settings: those of `config.mysql` matter.
+    /// As [`open`](Self::open), with settings: those of `config.mysql` and `config.sqlite.readers` matter.
     ///
     /// # Errors
     /// As [`open`](Self::open).

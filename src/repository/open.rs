@@ -5,8 +5,8 @@ use crate::config::Config;
 use crate::database_url::DatabaseUrl;
 use crate::error::{Error, ErrorKind};
 
-/// How many questions about rows are asked at once; who comes then waits.
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
+/// How many questions about rows a server is asked at once; who comes then waits.
+#[cfg(feature = "mysql")]
 const CONNECTIONS: usize = 4;
 
 pub(super) fn open(url: &DatabaseUrl, config: &Config) -> Result<Repository, Error> {
@@ -23,7 +23,7 @@ pub(super) fn open(url: &DatabaseUrl, config: &Config) -> Result<Repository, Err
         #[cfg(not(feature = "mysql"))]
         DatabaseUrl::Mysql(_) => unsupported("this build has no MySQL; build it with the feature `mysql`"),
         #[cfg(feature = "sqlite")]
-        DatabaseUrl::Sqlite(path) => of_sqlite(path, std::sync::Weak::new()),
+        DatabaseUrl::Sqlite(path) => of_sqlite(path, config, std::sync::Weak::new()),
         #[cfg(not(feature = "sqlite"))]
         DatabaseUrl::Sqlite(_) => unsupported("this build has no SQLite; build it with the feature `sqlite`"),
     }
@@ -51,10 +51,11 @@ fn of(reader: impl crate::backend::sql::query::Database, kept: super::Kept) -> R
 #[cfg(feature = "sqlite")]
 fn of_sqlite(
     path: &std::path::Path,
+    config: &Config,
     pipeline: std::sync::Weak<crate::backend::sqlite::Sqlite>,
 ) -> Result<Repository, Error> {
     use crate::backend::sqlite::{Reader, SqliteStore};
-    let reader = Reader::open(path, CONNECTIONS)?;
+    let reader = Reader::open(path, config.sqlite.readers)?;
     let desk = crate::backend::sql::store::Desk::new(SqliteStore::open(path, pipeline)?);
     Ok(of(reader, kept(desk)))
 }
@@ -69,8 +70,9 @@ impl Repository {
     #[cfg(feature = "sqlite")]
     pub(crate) fn beside(
         path: &std::path::Path,
+        config: &Config,
         pipeline: std::sync::Weak<crate::backend::sqlite::Sqlite>,
     ) -> Result<Self, Error> {
-        of_sqlite(path, pipeline)
+        of_sqlite(path, config, pipeline)
     }
 }

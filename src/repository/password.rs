@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::error::{Error, ErrorKind};
+
 /// Fewest characters of a new password (NIST SP 800-63B, section 5.1.1.2).
 pub const MIN_PASSWORD: usize = 8;
 /// Most bytes of a password.
@@ -23,6 +25,16 @@ impl Password {
     /// Returns its bytes: only for comparing it with what is stored.
     pub fn reveal(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Finds out whether it may become somebody's.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let characters = String::from_utf8_lossy(&self.0).chars().count();
+        if characters >= MIN_PASSWORD && self.0.len() <= MAX_PASSWORD {
+            return Ok(());
+        }
+        let why = format!("a password has at least {MIN_PASSWORD} characters and at most {MAX_PASSWORD} bytes");
+        Err(Error::new(ErrorKind::Configuration, why))
     }
 }
 
@@ -53,5 +65,15 @@ mod tests {
     #[test]
     fn a_password_is_not_shown() {
         assert_eq!(format!("{:?}", Password::new("correct horse")), "...");
+    }
+
+    #[test]
+    fn a_password_counts_in_characters_and_is_bounded_in_bytes() {
+        for good in ["correct horse", &"ü".repeat(8), &"x".repeat(1024)] {
+            assert!(Password::new(good).check().is_ok());
+        }
+        for bad in ["", "1234567", &"x".repeat(1025)] {
+            assert!(Password::new(bad).check().is_err());
+        }
     }
 }

@@ -121,7 +121,8 @@ impl<R: Record> Tail<R> {
     }
 
     /// Goes on in a thread of its own, for async code. It asks as long as somebody takes the rows, and ends when the stream
-    /// is dropped. After an error it goes on.
+    /// is dropped. After an error it goes on. While nobody takes them it has three lists of rows at most in memory, and nothing
+    /// open in the database: a stream that is not read on holds no log and no snapshot.
     ///
     /// # Errors
     /// [`ErrorKind::System`], when no thread can be had.

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use forebay::repository::{DeploymentKind, DeploymentPlan, DeploymentState, Password, Repository};
 
-use crate::place::{Outcome, Place, wait_for};
+use crate::place::{Outcome, Place, Running, wait_for};
+use crate::run;
 
 fn with_environment(place: &Place, variables: &[(&str, &str)], arguments: &[&str]) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
@@ -92,6 +93,83 @@ fn the_first_admin_is_seeded_once_by_however_many_processes() {
         &["user", "seed-admin", "--name", "root"],
     );
     says(&seeded, 0, "the first admin is created");
+}
+
+/// A deployment had its first admin in the environment of the service, and nobody to run a command by hand.
+#[test]
+fn a_running_service_creates_the_first_admin_once_over_its_own_writer() {
+    let place = Place::new();
+    run::settings(&place, &run::tail("log", "a.json"));
+    place.write("a.json", "");
+    place.write("secret", "correct horse\nsecond line\n");
+    let start = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+        command.args(["run", "--config", "forebay.toml", "-vvv"]).envs(variables.iter().copied());
+        let mut running = place.start_command(command);
+        running.wait_for_err(" into sqlite:");
+        running
+    };
+    let end = |running: Running| {
+        running.signal("TERM");
+        let outcome = running.finish();
+        assert!(outcome.code == 0 && !format!("{outcome:?}").contains("horse"), "{outcome:?}");
+        outcome
+    };
+    let mut running = start(&[("FOREBAY_ADMIN_USER", "Root"), ("FOREBAY_ADMIN_PASSWORD_FILE", "secret")]);
+    running.wait_for_err("the first admin, Root, is created; the password must be changed");
+    let users = repository(&place).users().list(0, 10).unwrap();
+    assert!(users.len() == 1 && users[0].name == "root" && users[0].must_change, "{users:?}");
+    // Rows go on, and a reload does not look for the file again.
+    std::fs::remove_file(place.path("secret")).unwrap();
+    running.signal("HUP");
+    running.wait_for_err("settings read again");
+    place.append("a.json", run::line(1));
+    run::wait_for_messages(&place, "forebay.db", 1);
+    end(running);
+    let running = start(&[("FOREBAY_ADMIN_PASSWORD", "another horse")]);
+    place.append("a.json", run::line(2));
+    run::wait_for_messages(&place, "forebay.db", 2);
+    let outcome = end(running);
+    assert!(!outcome.err.contains("first admin"), "{outcome:?}");
+    let repository = repository(&place);
+    let fits =
+        |name: &str, password: &str| repository.users().verify(name, &Password::new(password)).unwrap().is_some();
+    assert!(fits("root", "correct horse") && !fits("admin", "another horse"));
+    assert_eq!(repository.users().list(0, 10).unwrap().len(), 1);
+}
+
+#[test]
+fn an_admin_that_cannot_be_is_a_mistake_in_the_settings_and_nothing_is_opened() {
+    let place = Place::new();
+    run::settings(&place, &run::tail("log", "a.json"));
+    place.write("short", "s3cret\nlong enough\n");
+    let file = ("FOREBAY_ADMIN_PASSWORD_FILE", "nothing");
+    for (variables, told) in [
+        (vec![("FOREBAY_ADMIN_PASSWORD", "s3cret")], "FOREBAY_ADMIN_PASSWORD: a password has at least 8 characters"),
+        (vec![("FOREBAY_ADMIN_PASSWORD_FILE", "short")], "FOREBAY_ADMIN_PASSWORD_FILE: a password has at least"),
+        (vec![file], "FOREBAY_ADMIN_PASSWORD_FILE: read nothing: "),
+        (vec![("FOREBAY_ADMIN_USER", "ann")], "FOREBAY_ADMIN_USER names an admin without a password"),
+        (
+            vec![("FOREBAY_ADMIN_USER", "a b"), ("FOREBAY_ADMIN_PASSWORD", "correct horse")],
+            "FOREBAY_ADMIN_USER: a user's",
+        ),
+        (vec![("FOREBAY_ADMIN_PASSWORD", "correct horse"), ("FOREBAY_DB_URL", "memory:")], "`memory:` keeps no users"),
+    ] {
+        for arguments in [&["config", "check", "--config", "forebay.toml"][..], &["run", "--config", "forebay.toml"]] {
+            let outcome = with_environment(&place, &variables, arguments);
+            says(&outcome, 2, told);
+            assert!(!format!("{outcome:?}").contains("s3cret") && !place.path("forebay.db").exists(), "{outcome:?}");
+        }
+    }
+    says(
+        &with_environment(
+            &place,
+            &[("FOREBAY_ADMIN_PASSWORD", "correct horse")],
+            &["config", "check", "--config", "forebay.toml"],
+        ),
+        0,
+        "right: log (tail)",
+    );
 }
 
 #[test]

@@ -1,10 +1,8 @@
-//! What can be a key, a name, a value, a password: the same in every database, and checked before it is asked. Pure.
+//! What can be a key, a name, a value: the same in every database, and checked before it is asked. Pure.
 
 use crate::error::{Error, ErrorKind};
 use crate::packed::json_fault;
-use crate::repository::{
-    DeploymentPlan, MAX_KEY, MAX_NAME, MAX_PASSWORD, MAX_REASON, MAX_SERVICES, MAX_VALUE, MIN_PASSWORD, Password,
-};
+use crate::repository::{DeploymentPlan, MAX_KEY, MAX_REASON, MAX_SERVICES, MAX_VALUE};
 
 fn wrong<T>(why: String) -> Result<T, Error> {
     Err(Error::new(ErrorKind::Configuration, why))
@@ -41,24 +39,6 @@ pub(super) fn check_plan(plan: &DeploymentPlan) -> Result<(), Error> {
     check_value(&plan.config)
 }
 
-/// Finds out whether a password may become somebody's.
-pub(super) fn check_password(password: &Password) -> Result<(), Error> {
-    let characters = String::from_utf8_lossy(password.reveal()).chars().count();
-    if characters < MIN_PASSWORD || password.reveal().len() > MAX_PASSWORD {
-        return wrong(format!("a password has at least {MIN_PASSWORD} characters and at most {MAX_PASSWORD} bytes"));
-    }
-    Ok(())
-}
-
-/// Returns a user's name as it is stored.
-pub(super) fn user_name(name: &str) -> Result<String, Error> {
-    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._@+-".contains(&byte);
-    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_fine) {
-        return wrong(format!("a user's name has 1 to {MAX_NAME} of the characters A-Z a-z 0-9 . _ @ + -"));
-    }
-    Ok(name.to_ascii_lowercase())
-}
-
 /// Cuts a text that people or sensors wrote to what is kept of it.
 pub(super) fn cut(text: &str) -> &str {
     let mut end = text.len().min(MAX_REASON);
@@ -87,24 +67,6 @@ mod tests {
         let deep = "[".repeat(129) + &"]".repeat(129);
         for value in ["", "{", "{}x", "'a'", "\"\0\"", &deep, &format!("{largest} ")] {
             assert!(check_value(value).is_err());
-        }
-    }
-
-    #[test]
-    fn names_of_users_are_plain_and_their_case_does_not_matter() {
-        assert_eq!(user_name("Ann.B@x-1.org").unwrap(), "ann.b@x-1.org");
-        for name in ["", " ", "a b", "ä", "a\0", "a'b", "a\u{1b}", &"x".repeat(129)] {
-            assert!(user_name(name).is_err(), "{name:?}");
-        }
-    }
-
-    #[test]
-    fn a_password_counts_in_characters_and_is_bounded_in_bytes() {
-        for good in ["correct horse", &"ü".repeat(8), &"x".repeat(1024)] {
-            assert!(check_password(&Password::new(good)).is_ok());
-        }
-        for bad in ["", "1234567", &"x".repeat(1025)] {
-            assert!(check_password(&Password::new(bad)).is_err());
         }
     }
 

@@ -1,10 +1,10 @@
 //! The statements of [`Users`] and [`Tokens`].
 
 use super::rows::Cell;
-use super::rules::{check_name, check_password, user_name};
+use super::rules::check_name;
 use super::store::{Desk, Fields, Session, Statement, Store, Trouble, number, text, unreadable};
 use crate::error::{Error, ErrorKind};
-use crate::repository::{MAX_LIMIT, NewUser, Password, Role, Tokens, User, UserChange, Users};
+use crate::repository::{MAX_LIMIT, NewUser, Password, Role, Tokens, User, UserChange, Users, user_name};
 use crate::timestamp::Timestamp;
 
 /// The key of `state` that says that the first admin was made: its primary key decides between processes, and between the
@@ -36,7 +36,7 @@ impl<S: Store> Users for Desk<S> {
 
     fn seed_admin(&self, name: &str, password: &Password) -> Result<bool, Error> {
         let name = user_name(name)?;
-        check_password(password)?;
+        password.check()?;
         // Every start of a program asks: only the first pays for a hash.
         if self.read("users.seed", "look for users", is_seeded)? {
             return Ok(false);

@@ -2,11 +2,11 @@
 
 use clap::Subcommand;
 
-use crate::Exit;
+use crate::admin::FirstAdmin;
 use crate::args::Common;
 use crate::ingest::{Failure, shown};
 use crate::run::{Plan, Run};
-use crate::terminal;
+use crate::{Exit, terminal, variable};
 
 /// Every setting, with words; a test holds it to the settings that there are.
 const EXAMPLE: &str = include_str!("example.toml");
@@ -15,7 +15,8 @@ const CHECK_HELP: &str = "\
 Example:
   forebay config check --config /etc/forebay/forebay.toml && systemctl reload forebay
 
-Reads the settings as `forebay run` does, and checks every one. Opens no database, no file of a source, no socket.
+Reads the settings as `forebay run` does, and checks every one, and the first admin that the environment names. Opens no \
+database, no file of a source, no socket.
 
 Exit codes:
   0    right
@@ -44,7 +45,9 @@ pub fn run(common: &Common, task: &Task) -> Result<Exit, Failure> {
         terminal::print(EXAMPLE);
         return Ok(Exit::Done);
     };
-    let plan = Plan::gather(common, &Run::default()).map_err(|message| Failure { exit: Exit::Usage, message })?;
+    let usage = |message| Failure { exit: Exit::Usage, message };
+    let plan = Plan::gather(common, &Run::default()).map_err(usage)?;
+    FirstAdmin::of_service(&plan.urls[0], variable).map_err(usage)?;
     let databases: Vec<_> = plan.urls.iter().map(|url| shown(url)).collect();
     let sources: Vec<_> = plan.sources.iter().map(|(name, source)| (name, source.kind())).collect();
     terminal::print(&if *json {

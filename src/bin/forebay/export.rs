@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use forebay::repository::{CaptureColumn, Direction, Filter, Paging, Repository, Sort};
 use forebay::source::pcap::{PcapWriteError, PcapngWriter};
-use forebay::{Capture, Timestamp};
+use forebay::{Capture, Config, Timestamp};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::ingest::{self, Failure};
@@ -126,7 +126,7 @@ pub fn bar(quiet: bool) -> ProgressBar {
 ///
 /// # Errors
 /// [`Failure`] when nothing could be begun, or the database or the file failed on the way.
-pub fn run(flags: &Export, url: &str, bar: &ProgressBar) -> Result<Exit, Failure> {
+pub fn run(flags: &Export, url: &str, config: &Config, bar: &ProgressBar) -> Result<Exit, Failure> {
     let usage = |message: String| Failure { exit: Exit::Usage, message };
     let Format::Pcapng = flags.format;
     let is_stdout = flags.output.as_os_str() == "-";
@@ -136,7 +136,7 @@ pub fn run(flags: &Export, url: &str, bar: &ProgressBar) -> Result<Exit, Failure
     if is_stdout && io::stdout().is_terminal() {
         return Err(usage("a capture file is nothing for a terminal: add --output FILE, or pipe it".into()));
     }
-    let repository = Repository::open(url).map_err(ingest::refused)?;
+    let repository = Repository::open_with(url, config).map_err(ingest::refused)?;
     let teller = Teller(bar.clone());
     let stop = signals::watch(teller.clone()).map_err(|error| usage(format!("watch for signals: {error}")))?;
     let filter = filter(flags, &repository)?;

@@ -2,6 +2,7 @@
 //!
 //! `args` says what can be asked, `settings` gathers how, one file a command does it.
 
+mod admin;
 mod args;
 mod ask;
 mod bench;
@@ -126,8 +127,9 @@ fn export(common: &Common, flags: &export::Export) -> Result<Exit, Failure> {
     let settings = gather(common).map_err(usage)?;
     let url = environment::named_database(settings.database_url(flags.db.as_deref()), variable).map_err(usage)?;
     let bar = export::bar(flags.quiet);
-    let outcome =
-        terminal::start_logging(common.verbose, &bar).map_err(usage).and_then(|()| export::run(flags, &url, &bar));
+    let outcome = terminal::start_logging(common.verbose, &bar)
+        .map_err(usage)
+        .and_then(|()| export::run(flags, &url, &settings.pipeline(), &bar));
     bar.finish_and_clear();
     outcome
 }

@@ -7,7 +7,7 @@ use forebay::database_url::Secret;
 use forebay::pipeline::Pipeline;
 use forebay::server::{Bound, Exporter, Server, Settings, View};
 use forebay::telemetry::SourceFigures;
-use forebay::{Error, Repository};
+use forebay::{Config, Error, Repository};
 
 use crate::settings::Metrics;
 
@@ -52,11 +52,11 @@ impl Door {
     pub fn open(
         self,
         pipeline: &Pipeline,
-        url: &str,
+        (url, config): (&str, &Config),
         sources: impl Fn() -> Vec<SourceFigures> + Send + Sync + 'static,
     ) -> Result<Server, String> {
         let mut view = View::new(pipeline.observer()).exporter(self.exporter).sources(sources);
-        match Repository::open(url) {
+        match Repository::open_with(url, config) {
             Ok(repository) => view = view.repository(repository),
             Err(error) => tracing::debug!(%error, "the status page shows no events"),
         }

@@ -1,14 +1,15 @@
 //! `forebay user`: who may sign in. A password comes from a person, a file or standard input, never from an argument, which
 //! every user of the machine could read.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use forebay::Timestamp;
-use forebay::repository::{MAX_LIMIT, NewUser, Password, Repository, Role, User as Person, UserChange};
+use forebay::repository::{MAX_LIMIT, NewUser, Password, Role, User as Person, UserChange};
 use serde_json::{Value, json};
 
 use crate::Exit;
+use crate::admin::{self, FirstAdmin};
 use crate::db::Place;
 use crate::ingest::Failure;
 use crate::kept::{Kept, failed, missing, secret, usage, word};
@@ -56,11 +57,11 @@ pub enum User {
     /// Refuse every token that the user has.
     Logout(Named),
     /// Create the first admin, with the password of FOREBAY_ADMIN_PASSWORD or the file FOREBAY_ADMIN_PASSWORD_FILE, if there
-    /// never was a user.
+    /// never was a user. `forebay run` does so by itself.
     SeedAdmin {
-        /// The admin's name.
-        #[arg(long, value_name = "NAME", default_value = "admin")]
-        name: String,
+        /// The admin's name. Default: FOREBAY_ADMIN_USER, else admin
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
         #[command(flatten)]
         place: Place,
     },
@@ -132,10 +133,9 @@ impl User {
             Self::Add(flags) => add(flags, kept),
             Self::List(_) => list(kept),
             Self::SeedAdmin { name, .. } => {
-                let password = admin_password(environment)?;
-                let password =
-                    password.ok_or_else(|| usage("set FOREBAY_ADMIN_PASSWORD or FOREBAY_ADMIN_PASSWORD_FILE"))?;
-                let seeded = seed(&kept.open_to_write()?, name, &password)?;
+                let admin = FirstAdmin::gather(name.as_deref(), environment).map_err(usage)?;
+                let admin = admin.ok_or_else(|| usage(admin::advice()))?;
+                let seeded = admin.seed(&kept.open_to_write()?).map_err(failed)?;
                 let words =
                     if seeded { "the first admin is created" } else { "there is a user already; nothing to do" };
                 Ok(kept.tell(json!({ "seeded": seeded }), words))
@@ -158,20 +158,6 @@ impl User {
             }
         }
     }
-}
-
-/// Returns the password that the environment has for the first admin: of the variable, else of the file.
-pub fn admin_password(environment: impl Fn(&str) -> Option<String>) -> Result<Option<Password>, Failure> {
-    if let Some(password) = environment("FOREBAY_ADMIN_PASSWORD") {
-        return Ok(Some(Password::new(password)));
-    }
-    let file = environment("FOREBAY_ADMIN_PASSWORD_FILE");
-    file.map(|file| secret(Some(Path::new(&file)), "password").map(Password::new)).transpose()
-}
-
-/// Creates the first admin; returns whether there was none.
-pub fn seed(repository: &Repository, name: &str, password: &Password) -> Result<bool, Failure> {
-    repository.users().seed_admin(name, password).map_err(failed)
 }
 
 fn add(flags: &Add, kept: &Kept) -> Result<Exit, Failure> {

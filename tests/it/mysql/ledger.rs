@@ -1,5 +1,7 @@
 //! The ledger stays small, whoever was killed.
 
+use forebay::repository::{Filter, Repository};
+
 use super::server::SHARED;
 use super::{LONG, impatient, pipeline};
 use crate::harness::{event, eventually};
@@ -54,5 +56,40 @@ fn the_ledger_is_read_only_once_what_a_killed_process_left_behind_is_decided() {
         let committed = reading.join().unwrap().remove("file/x").unwrap();
         assert_eq!(committed.first_missing(100), 200);
     });
+    assert!(pipeline.shutdown_blocking(LONG).is_complete());
+}
+
+/// A snapshot that is open for an hour sees what was there, and keeps nobody from deleting it.
+#[test]
+fn an_open_snapshot_stops_neither_rows_nor_the_ledger_from_being_tidied() {
+    let (name, url) = SHARED.new_database();
+    assert!(pipeline(&url, impatient()).unwrap().shutdown_blocking(LONG).is_complete());
+    let ledger = format!("`{name}`.ingest_ledger");
+    let killed = format!("SELECT count(*) FROM {ledger} WHERE source = 'memory/killed/0'");
+    let rows: Vec<_> = (0..600).map(|first| format!("('memory/killed/0', {first}, {first}, 1, 0)")).collect();
+    SHARED.admin().run(&format!("INSERT INTO {ledger} VALUES {}", rows.join(",")));
+    let mut reader = SHARED.admin();
+    reader.run("START TRANSACTION WITH CONSISTENT SNAPSHOT");
+    assert_eq!(reader.number(&killed), 600);
+    let repository = Repository::open(&url).unwrap();
+    let mut stream = repository.tail_events(Filter::new(), Some(0)).unwrap().into_stream().unwrap();
+    let pipeline = pipeline(&url, impatient()).unwrap();
+    let sends = 1500;
+    for row in 0..sends {
+        assert_eq!(pipeline.events().send_blocking(event(&row.to_string())).unwrap().wait(), Ok(()));
+    }
+    let mut now = SHARED.admin();
+    eventually("what was settled is deleted", || now.number(&format!("SELECT count(*) FROM {ledger}")) < 1024);
+    eventually("what a killed process left too", || now.number(&killed) == 0);
+    let seen = [killed, format!("SELECT count(*) FROM `{name}`.events")].map(|sql| reader.number(&sql));
+    assert_eq!(seen, [600, 0], "its snapshot");
+    let open = "SELECT count(*) FROM information_schema.innodb_trx JOIN information_schema.processlist \
+                ON id = trx_mysql_thread_id WHERE db = '";
+    eventually("a stream that nobody reads on has no transaction", || now.number(&format!("{open}{name}'")) == 0);
+    let mut told = 0;
+    while told < sends {
+        told += pollster::block_on(stream.next()).unwrap().unwrap().len();
+    }
+    assert_eq!(told, sends);
     assert!(pipeline.shutdown_blocking(LONG).is_complete());
 }

@@ -8,11 +8,12 @@ use forebay::backend::sqlite::Sqlite;
 use forebay::backend::{Backend, WriteError};
 use forebay::config::Bytes;
 use forebay::pipeline::LaneState;
+use forebay::repository::{Direction, Filter, Paging, Repository, Sort};
 use forebay::{Batch, Config, Row, TrySendError};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit, with_local_recorder};
 
-use super::{Database, LONG, impatient};
-use crate::harness::{adds_up, capture, counts, eventually, state};
+use super::{Database, LONG, impatient, segments};
+use crate::harness::{adds_up, capture, counts, events, eventually, eventually_within, state};
 
 /// Bytes of one row here.
 const ROW: usize = 64 << 10;
@@ -117,6 +118,71 @@ fn a_reader_that_holds_the_log_makes_rows_wait_at_the_limit_and_when_it_ends_the
     assert!(length(&database) < full, "space is given back");
     assert!(pipeline.shutdown_blocking(LONG).is_complete());
     assert_eq!(database.number("SELECT count(*) FROM captures"), sent + 1);
+}
+
+/// A reader that stays for minutes meets hundreds of commits, closes, merges and drops; so does this one, in a few seconds.
+#[test]
+fn readers_that_stay_do_no_harm_and_of_ours_none_holds_the_log() {
+    let database = Database::new();
+    let mut config = segments::tiny();
+    config.retention.max_rows = Some(2000);
+    let gauges = Gauges::default();
+    let pipeline = with_local_recorder(&gauges, || database.open_with(config)).unwrap();
+    let sender = pipeline.events();
+    let send = |turns: usize| {
+        for _ in 0..turns {
+            drop(sender.send_many_blocking(events((0..50).map(|row| row.to_string()))).unwrap());
+        }
+        assert_eq!(pipeline.flush().wait(), Ok(()));
+    };
+    send(10);
+    // A foreign one: a transaction, and a cursor on its first row.
+    let reader = database.connect();
+    let extent = "SELECT count(*), min(id), max(id) FROM events";
+    let seen = || reader.query_row(extent, [], |row| <(i64, i64, i64)>::try_from(row)).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let before = seen();
+    assert_eq!(before, (500, 1, 500));
+    let mut list = reader.prepare("SELECT id FROM events ORDER BY id").unwrap();
+    let mut cursor = list.query([]).unwrap();
+    assert_eq!(cursor.next().unwrap().unwrap().get::<_, i64>(0).unwrap(), 1);
+    // Ours: a page that is to be gone on from, and a stream that nobody reads on.
+    let repository = Repository::open(&database.url()).unwrap();
+    let oldest = Paging::newest(100).ordered(Sort::Id, Direction::OldestFirst);
+    let page = repository.events().page(&Filter::new(), &oldest).unwrap();
+    let mut stream = repository.tail_events(Filter::new(), Some(0)).unwrap().into_stream().unwrap();
+    send(300);
+    let now = database.connect().query_row(extent, [], |row| <(i64, i64, i64)>::try_from(row)).unwrap();
+    assert!(now.1 > 500 && now.2 == 15_500, "all that it sees is dropped for others: {now:?}");
+    let steps = database.number("SELECT max(number) FROM segments");
+    assert!(steps > 100, "{steps} segments were made");
+    assert_eq!(state(&pipeline), LaneState::Running);
+    let full = length(&database);
+    eventually("what it holds is told", || gauges.value("forebay_sqlite_wal_held_bytes") > 0.0);
+    assert_eq!(seen(), before, "its snapshot");
+    let rest = std::iter::from_fn(|| cursor.next().unwrap().map(|row| row.get::<_, i64>(0).unwrap()));
+    assert!(rest.eq(2..=500), "its cursor too");
+    drop(cursor);
+    reader.execute_batch("COMMIT").unwrap();
+    // Page and stream are as they were.
+    eventually_within(LONG * 3, "the log is moved into the file", || {
+        send(1);
+        gauges.value("forebay_sqlite_wal_held_bytes") == 0.0
+            && gauges.value("forebay_sqlite_wal_bytes") < full as f64 / 4.0
+    });
+    let next = repository.events().page(&Filter::new(), &oldest.clone().after(page.next.unwrap())).unwrap();
+    assert!(next.rows.len() == 100 && next.rows[0].id > 500, "the page goes on with what is kept");
+    let last = database.number("SELECT max(id) FROM events");
+    let mut told = 0;
+    while told < last {
+        for stored in pollster::block_on(stream.next()).unwrap().unwrap() {
+            assert!(stored.id > told, "{} after {told}", stored.id);
+            told = stored.id;
+        }
+    }
+    drop(list);
+    assert!(pipeline.shutdown_blocking(LONG).is_complete());
+    super::catalogue::check(&database.connect());
 }
 
 #[test]

@@ -16,10 +16,11 @@ use indicatif::ProgressBar;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::admin::{FirstAdmin, Seeding};
 use crate::args::Common;
 use crate::ingest::{Failure, refused, shown};
 use crate::terminal::{self, Teller, thousands};
-use crate::{Exit, metrics, signals};
+use crate::{Exit, metrics, signals, variable};
 
 mod plan;
 mod source;
@@ -44,6 +45,8 @@ const LAST_SIGHT: Duration = Duration::from_secs(60);
 /// [`Failure`] when nothing could be begun, and when rows could not be written.
 pub fn run(common: &Common, flags: &Run) -> Result<Exit, Failure> {
     let plan = Plan::gather(common, flags).map_err(usage)?;
+    // Before rights are given up: the file may be root's.
+    let admin = FirstAdmin::of_service(&plan.urls[0], variable).map_err(usage)?;
     // A log line for each change of a lane or a source is what whoever runs this wants to see without asking.
     terminal::start_logging(common.verbose.max(1), &ProgressBar::hidden()).map_err(usage)?;
     let teller = Teller(ProgressBar::hidden());
@@ -64,16 +67,19 @@ pub fn run(common: &Common, flags: &Run) -> Result<Exit, Failure> {
     let meters = Meters::default();
     let shown_meters = meters.clone();
     let figures = move || shown_meters.statuses().into_iter().map(SourceFigures::from).collect();
-    let server = door.map(|door| door.open(&pipeline, &plan.urls[0], figures)).transpose().map_err(usage)?;
+    let server =
+        door.map(|door| door.open(&pipeline, (&plan.urls[0], &plan.config), figures)).transpose().map_err(usage)?;
     let mut sources = Sources::new(&pipeline, meters.clone());
     for (name, source, opened) in opened {
         sources.start(name, source, opened).map_err(usage)?;
     }
     teller.tell(&greeting(&plan, server.as_ref().map(|server| server.address())));
     systemd::ready(sources.len());
+    let seeding = admin.map(|admin| seed(admin, &pipeline, &teller)).transpose()?;
     let attending = Attending { common, flags, plan: &plan, meters: &meters, teller: &teller };
     let ended = attending.until_end(&pipeline, &mut sources, &signals);
     systemd::stopping();
+    drop(seeding);
     let hanging = sources.stop(&pipeline, LAST_ROWS);
     drop(server);
     let summary = end(pipeline, &plan, &hanging)?;
@@ -88,6 +94,14 @@ pub fn run(common: &Common, flags: &Run) -> Result<Exit, Failure> {
 
 fn usage(message: String) -> Failure {
     Failure { exit: Exit::Usage, message }
+}
+
+/// Creates the first admin over the writer of the first database.
+fn seed(admin: FirstAdmin, pipeline: &Pipeline, teller: &Teller) -> Result<Seeding, Failure> {
+    let repository = pipeline.repository().map_err(refused)?;
+    let teller = teller.clone();
+    let started = Seeding::start(admin, repository, move |line| teller.tell(line));
+    started.map_err(|error| usage(format!("start a thread: {error}")))
 }
 
 /// Why the loop ended.

@@ -27,7 +27,7 @@ Examples:
 
 Follows log files, listens on sockets and captures packets, as the settings' `[sources.NAME]` say, and writes every row into \
 every database. What a source that can be read again has not committed is read again at the next start, and nothing \
-lands twice. SIGHUP reads the settings again and changes the sources, without losing a row.
+lands twice. The first admin that FOREBAY_ADMIN_PASSWORD or FOREBAY_ADMIN_PASSWORD_FILE names is created, once. SIGHUP reads the settings again and changes the sources, without losing a row.
 
 Exit codes:
   0    stopped by Ctrl-C or SIGTERM; every row that was taken is written
