@@ -1,10 +1,12 @@
 """How others bring files into SQLite: `sqlite-utils insert --nl` and pmacct's sqlite3 plugin, beside `forebay ingest`.
 
 * A file of Suricata EVE lines, those of `tests/data/eve.json` over and over: the peer makes one table without indexes, a
-  column for each key, 100 rows a transaction as is its way; forebay parses each line, keeps it too, and has three indexes.
+  column for each key, 100 rows a transaction as is its way; forebay parses each line, keeps it too, and has three
+  indexes on all but the last rows, those of the open segment.
 * A capture of packets, each a flow of its own (pmacct adds up the packets of a flow): the peer writes addresses, ports,
-  protocol and counters; forebay writes these and the packet, and has two indexes. The two seconds that pmacct sleeps before
-  it reads are not counted. If not all packets are in its table in the end, that is said instead of a rate.
+  protocol and counters; forebay writes these and the packet, and has two indexes, with the same exception. The two
+  seconds that pmacct sleeps before it reads are not counted. If not all packets are in its table in the end, that is
+  said instead of a rate.
 
 Else whole processes are measured; rounds take turns, the medians count, and the rows are counted after each run.
 
