@@ -38,7 +38,10 @@ fn packets(bytes: usize, stream: impl Read) -> Vec<Result<Capture, String>> {
 /// was read can be written and read again.
 pub fn pcap(input: &[u8]) {
     let whole = packets(input.len(), input);
-    assert_eq!(is_capture(input), !whole.first().is_some_and(|first| matches!(first, Err(why) if why.starts_with("not"))));
+    assert_eq!(
+        is_capture(input),
+        !whole.first().is_some_and(|first| matches!(first, Err(why) if why.starts_with("not")))
+    );
     assert_eq!(packets(input.len(), Pieces::owned(input)), whole);
     let cut = &input[..input.len() * 3 / 4];
     let kept = packets(cut.len(), cut);

@@ -111,9 +111,9 @@ fn check_mysql(url: &MysqlUrl) {
 #[serde(default, deny_unknown_fields)]
 struct Settings {
     config: Config,
-    socket: SocketSettings,
-    syslog: SyslogSettings,
-    tail: TailSettings,
+    socket: Option<SocketSettings>,
+    syslog: Option<SyslogSettings>,
+    tail: Option<TailSettings>,
     #[cfg(target_os = "linux")]
     live: Option<forebay::source::live::LiveSettings>,
 }
@@ -122,14 +122,12 @@ struct Settings {
 pub fn settings(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else { return };
     let Ok(settings) = toml::from_str::<Settings>(text) else { return };
-    let mut outcomes = vec![
-        settings.config.validate(),
-        settings.socket.validate(),
-        settings.syslog.validate(),
-        settings.tail.validate(),
-    ];
+    let mut outcomes = vec![settings.config.validate()];
+    outcomes.extend(settings.socket.as_ref().map(SocketSettings::validate));
+    outcomes.extend(settings.syslog.as_ref().map(SyslogSettings::validate));
+    outcomes.extend(settings.tail.as_ref().map(TailSettings::validate));
     #[cfg(target_os = "linux")]
-    outcomes.extend(settings.live.as_ref().map(|live| live.validate()));
+    outcomes.extend(settings.live.as_ref().map(forebay::source::live::LiveSettings::validate));
     if outcomes.iter().any(Result::is_err) {
         return;
     }
