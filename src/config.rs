@@ -111,8 +111,14 @@ mod optional_duration {
     }
 }
 
+/// Writes a duration in the largest unit that holds all of it, so that it is read again as it was.
 pub(crate) fn duration_text(value: Duration) -> String {
-    if value.subsec_nanos() == 0 { format!("{}s", value.as_secs()) } else { format!("{}ms", value.as_millis()) }
+    match value.subsec_nanos() {
+        0 => format!("{}s", value.as_secs()),
+        nanos if nanos % 1_000_000 == 0 => format!("{}ms", value.as_millis()),
+        nanos if nanos % 1_000 == 0 => format!("{}us", value.as_micros()),
+        _ => format!("{}ns", value.as_nanos()),
+    }
 }
 
 /// Reads a duration as settings write it: `50ms`, `30s`, `2m`, `1h 30m`, `90d`.
@@ -426,6 +432,16 @@ pub(crate) fn bounded<T: PartialOrd>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A wait of 1500 us was written as `1ms`, and one of 100 us as `0ms`: `config example` and whatever else writes
+    /// settings would have changed them. Found by fuzzing.
+    #[test]
+    fn a_duration_is_written_so_that_it_is_read_again() {
+        for nanos in [0, 1, 1_000, 1_500_000, 50_000_000, 1_000_000_000, 1_000_000_001, u64::MAX / 4] {
+            let duration = Duration::from_nanos(nanos);
+            assert_eq!(parse_duration(&duration_text(duration)), Ok(duration));
+        }
+    }
 
     #[test]
     fn the_defaults_are_valid() {

@@ -73,7 +73,8 @@ fn sources(root: &str) -> Vec<Source> {
     fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).expect("a directory of the project") {
             let path = entry.expect("an entry").path();
-            if path.is_dir() {
+            // What cargo builds of the fuzz targets.
+            if path.is_dir() && !path.ends_with("fuzz/target") {
                 walk(&path, out);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 out.push(path);

@@ -122,6 +122,33 @@ mod tests {
         assert_eq!(code("/", &[embedded[0], embedded[1], ("sec-fetch-mode", "navigate")]), None);
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn nothing_but_the_token_is_admitted(
+            scheme in "([Bb]earer|[Bb]asic|.{0,4})",
+            rest in "[ A-Za-z0-9+/=:]{0,40}|.{0,10}",
+        ) {
+            let token = "0123456789abcdef";
+            let access = Access::new(([192, 0, 2, 1], 1).into(), &[], Some(token.to_owned().into()));
+            if let Ok(value) = format!("{scheme} {rest}").parse() {
+                let given = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+                proptest::prop_assert!(!access.admits(&given) || rest.trim() == token || scheme.eq_ignore_ascii_case("basic"));
+            }
+        }
+
+        #[test]
+        fn no_name_of_a_host_but_a_loopback_address_is_ours_by_itself(host in "[0-9a-f.:\\[\\]%]{0,20}|.{0,12}|(localhost|127\\.0\\.0\\.1).{1,8}") {
+            let bare = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+            let is_loopback = |text: &str| {
+                let text = text.trim_matches(['[', ']']);
+                text.eq_ignore_ascii_case("localhost") || text.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            };
+            proptest::prop_assert!(!is_ours(&host, &[]) || is_loopback(bare) || is_loopback(&host), "{}", host);
+        }
+    }
+
     #[test]
     fn the_token_is_a_bearers_or_the_password_of_any_user() {
         let token = "0123456789abcdef".to_owned();

@@ -271,6 +271,23 @@ mod tests {
         assert!(!format!("{settings:?}").contains("north.db"));
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn whatever_a_file_says_is_taken_or_refused_in_one_line(
+            lines in proptest::collection::vec((
+                proptest::sample::select(&["[batch]", "[databases.a]", "[sources.'b\n']", "[[run]]", "max_rows =", "url =", "listen =", "'x\\u{1b}' =", "a.b ="][..]),
+                "( [0-9]{1,20}| \"[a-z:/%\\\\]{0,6}\"| \\{[a-z=]{0,3}\\}| \\[| '\u{1b}'|.{0,5})",
+            ), 0..6),
+        ) {
+            let text: String = lines.iter().map(|(key, value)| format!("{key}{value}\n")).collect();
+            if let Err(error) = Settings::parse(&text) {
+                proptest::prop_assert!(!error.is_empty() && !error.contains('\n'), "{:?}", error);
+            }
+        }
+    }
+
     #[test]
     fn no_url_shows_in_debug() {
         let settings =

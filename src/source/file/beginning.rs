@@ -12,6 +12,8 @@ use super::FileKind;
 pub(super) const BUFFER: usize = 64 << 10;
 /// Most bytes at the start of a stream from which its kind is told.
 const HEAD: usize = 64 << 10;
+/// Lines from which a log is told: later ones change nothing.
+const LINES: usize = 16;
 /// With so many bytes a capture is told from anything else.
 const MAGIC: usize = 12;
 
@@ -50,7 +52,11 @@ pub(super) fn look(mut stream: Box<dyn Read>) -> io::Result<Beginning> {
     let mut length = 0;
     let mut fault = None;
     let mut told = None;
+    // Asked again only when a line has come that can change the answer: pieces of a few bytes each, in which whoever
+    // writes to a pipe may send white space, would have all of it looked at again for each of them.
+    let (mut asked, mut has_news) = (0, false);
     while length < HEAD && told.is_none() {
+        let before = length;
         match stream.read(&mut head[length..]) {
             Ok(0) => break,
             Ok(read) => length += read,
@@ -61,12 +67,21 @@ pub(super) fn look(mut stream: Box<dyn Read>) -> io::Result<Beginning> {
                 break;
             }
         }
-        let has_line = head[..length].contains(&b'\n');
-        told = if length >= MAGIC && (has_line || pcap::is_capture(&head[..length])) {
-            kind(&head[..length])
-        } else {
-            None
-        };
+        let piece = &head[before..length];
+        has_news |= !piece.trim_ascii().is_empty();
+        if length < MAGIC {
+            continue;
+        }
+        if pcap::is_capture(&head[..length]) {
+            told = Some(FileKind::Capture);
+        } else if has_news
+            && asked < LINES
+            && (piece.contains(&b'\n') || before < MAGIC)
+            && head[..length].contains(&b'\n')
+        {
+            told = kind(&head[..length]);
+            (asked, has_news) = (asked + 1, false);
+        }
     }
     head.truncate(length);
     let content = match told.or_else(|| kind(&head)) {

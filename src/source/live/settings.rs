@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::filter::Filter;
+use super::filter::{Filter, Start};
 use crate::config::Bytes;
 use crate::error::{Error, ErrorKind};
 
@@ -102,7 +102,7 @@ impl LiveSettings {
         }
     }
 
-    /// Checks every bound, and the filter.
+    /// Checks every bound, and that the filter makes a program that the kernel takes.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`], naming the key, the value and what it may be.
@@ -128,10 +128,13 @@ impl LiveSettings {
         if self.sensor.as_ref().is_some_and(String::is_empty) {
             return wrong("sensor is empty; leave it out for the host's name".into());
         }
-        match Filter::parse(&self.filter) {
-            Ok(_) => Ok(()),
-            Err(fault) => wrong(format!("filter: {fault}")),
-        }
+        // What an interface carries is known when it is opened; what neither kind of packets can be asked is wrong already.
+        let kinds = if name == "any" { &[Start::Network][..] } else { &[Start::Ethernet, Start::Network] };
+        let made = Filter::parse(&self.filter).and_then(|filter| {
+            let mut made = kinds.iter().map(|kind| filter.program(*kind, self.snap_length, None));
+            made.find(Result::is_ok).unwrap_or_else(|| filter.program(kinds[0], self.snap_length, None))
+        });
+        made.map(drop).or_else(|fault| wrong(format!("filter: {fault}")))
     }
 }
 

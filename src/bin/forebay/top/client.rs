@@ -220,6 +220,20 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn whatever_is_answered_there_is_a_body_of_it_or_none(
+            head in "(HTTP/1\\.[01] [0-9]{0,4}( OK)?|.{0,6})(\r\n(content-length|transfer-encoding): ?([0-9]{0,20}|chunked|-1))?(\r\n){0,2}",
+            rest in "(([0-9a-f]{1,2}|f{16}|.)(;x)?\r\n.{0,20}\r\n){0,3}(0\r\n)?",
+        ) {
+            let answer = [head.as_bytes(), rest.as_bytes()].concat();
+            let body = Head::read(&answer).and_then(|head| head.body(&answer));
+            proptest::prop_assert!(body.is_none_or(|body| body.len() <= answer.len()));
+        }
+    }
+
     #[test]
     fn a_token_that_would_add_a_header_is_refused() {
         let client = |token: &str| Client::new(Address::parse("h").unwrap(), Some(token.to_owned()));

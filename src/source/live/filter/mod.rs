@@ -1,7 +1,7 @@
 //! Filters as tcpdump writes them, compiled for the kernel. Pure: text in, instructions out.
 //!
 //! Two ways to say one: the common expressions of `pcap-filter(7)` (`words` and `expression` read them, `program` makes classic BPF of
-//! them by `assembly`), and for everything else the output of `tcpdump -dd` (`listing`), so that any filter which tcpdump knows can be
+//! them by `assembly`, `verifier` holds it against the kernel's rules), and for everything else the output of `tcpdump -dd` (`listing`), so that any filter which tcpdump knows can be
 //! had. Which expressions there are is in the docs of [`LiveSettings`](super::LiveSettings).
 //!
 //! By hand: of the crates, `pktbaffle` 0.1 was tried on our sample captures against tcpdump 4.99 and gave other verdicts
@@ -16,6 +16,7 @@ mod listing;
 mod program;
 #[cfg(test)]
 mod tests;
+mod verifier;
 mod words;
 
 use expression::Expression;
@@ -93,6 +94,9 @@ impl Filter {
             let length = program.len();
             return Err(format!("it comes to {length} instructions, and the kernel takes {MAX_INSTRUCTIONS}"));
         }
+        let verdict = verifier::check(&program);
+        debug_assert!(matches!(self.0, Form::Listing(_)) || verdict.is_ok(), "{self:?}: {verdict:?}");
+        verdict.map_err(|fault| format!("the kernel would not take it: {fault}"))?;
         Ok(program)
     }
 }

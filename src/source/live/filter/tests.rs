@@ -318,6 +318,12 @@ fn a_fault_is_told_where_it_is() {
         ("{ 0x6, 0, 0 }", "instruction 1 of the listing"),
         ("{ 0x28, 0, 0, 0x0000000c },", "ends with a return"),
         ("{ 0x6, 0, 300, 1 },", "instruction 1"),
+        ("{ 0x5, 0, 0, 1 }, { 0x6, 0, 0, 1 },", "instruction 1: it jumps behind the end"),
+        ("{ 0x15, 0, 1, 1 }, { 0x6, 0, 0, 1 },", "instruction 1: it jumps behind the end"),
+        ("{ 0x60, 0, 0, 3 }, { 0x6, 0, 0, 1 },", "may not have been written"),
+        ("{ 0x34, 0, 0, 0 }, { 0x6, 0, 0, 1 },", "divides by zero"),
+        ("{ 0x28, 0, 0, 0xfffff040 }, { 0x6, 0, 0, 1 },", "knows nothing"),
+        ("{ 0xff, 0, 0, 0 }, { 0x6, 0, 0, 1 },", "no such code"),
     ] {
         let fault = Filter::parse(text).unwrap_err();
         assert!(fault.contains(told), "{text}: {fault}");
