@@ -5,6 +5,7 @@
 //! with its ledger. All take turns. Rows are built, and files written, before the measured time; after each run the rows
 //! are counted, and the table emptied.
 
+#[allow(dead_code, reason = "other benchmarks use the rest")]
 mod mariadb;
 #[allow(dead_code, reason = "other benchmarks use the rest")]
 mod sample;

@@ -170,7 +170,7 @@ fn readers_that_stay_do_no_harm_and_of_ours_none_holds_the_log() {
         gauges.value("forebay_sqlite_wal_held_bytes") == 0.0
             && gauges.value("forebay_sqlite_wal_bytes") < full as f64 / 4.0
     });
-    let next = repository.events().page(&Filter::new(), &oldest.clone().after(page.next.unwrap())).unwrap();
+    let next = repository.events().page(&Filter::new(), &oldest.after(page.next.unwrap())).unwrap();
     assert!(next.rows.len() == 100 && next.rows[0].id > 500, "the page goes on with what is kept");
     let last = database.number("SELECT max(id) FROM events");
     let mut told = 0;
