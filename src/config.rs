@@ -434,7 +434,7 @@ mod tests {
     use super::*;
 
     /// A wait of 1500 us was written as `1ms`, and one of 100 us as `0ms`: `config example` and whatever else writes
-    /// settings would have changed them. Found by fuzzing.
+    /// settings would have changed them.
     #[test]
     fn a_duration_is_written_so_that_it_is_read_again() {
         for nanos in [0, 1, 1_000, 1_500_000, 50_000_000, 1_000_000_000, 1_000_000_001, u64::MAX / 4] {
