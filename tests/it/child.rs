@@ -29,6 +29,8 @@ fn plays_the_role_that_its_parent_names() {
         #[cfg(all(feature = "source", target_os = "linux"))]
         "live_too_much" => crate::wire::veth::too_much(&database),
         #[cfg(feature = "source")]
+        "deaf" => crate::tail::deaf::follow(&database.to_string_lossy()),
+        #[cfg(feature = "source")]
         "tail" => crate::tail::torture::follow(&database.to_string_lossy()),
         #[cfg(feature = "source")]
         "listen" => crate::socket::crash::listen(&database),
