@@ -192,7 +192,8 @@ def overview():
                   height=5, width=24, defaults={**source_state, **steps("green")}, options={"graphMode": "none"}),
             panel("timeseries", "Rows a second", "What does each source bring?", [(f"sum by (source) (rate(forebay_source_rows_total{{{INSTANCE}}}{RATE}))", "{{source}}")], unit="rps"),
             panel("timeseries", "Behind, bytes", "How much is there that was not read yet?", [(f"forebay_source_lag_bytes{{{INSTANCE}}}", "{{source}}")], unit="bytes"),
-            panel("timeseries", "Behind, time", "How old is the latest row?", [(f"forebay_source_lag_seconds{{{INSTANCE}}}", "{{source}}")], unit="s"),
+            panel("timeseries", "Behind, time", "While there is something to read: how old is the latest row?", [(f"forebay_source_lag_seconds{{{INSTANCE}}}", "{{source}}")], unit="s"),
+            panel("timeseries", "Silence", "How old is the latest row, whether there is more to read or not?", [(f"time() - forebay_source_latest_row_timestamp_seconds{{{INSTANCE}}}", "{{source}}")], unit="s"),
             panel("timeseries", "Malformed and skipped", "What could not be read, and what was known?", [
                 (f"sum by (source) (rate(forebay_source_malformed_records_total{{{INSTANCE}}}{RATE}))", "malformed {{source}}"),
                 (f"sum by (source) (rate(forebay_source_skipped_records_total{{{INSTANCE}}}{RATE}))", "known {{source}}")], unit="ops"),

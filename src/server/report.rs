@@ -108,6 +108,7 @@ pub(super) struct SourceReport {
     pub(super) skipped: u64,
     pub(super) lag_bytes: Option<u64>,
     pub(super) lag_seconds: Option<f64>,
+    pub(super) latest: Option<f64>,
     pub(super) peers: Option<u64>,
     pub(super) kernel_drops: Option<u64>,
 }
@@ -172,11 +173,24 @@ impl KindReport {
 
 impl SourceReport {
     pub(super) fn new(source: SourceFigures, now: SystemTime) -> Self {
-        let lag_seconds = source.lag_seconds(now);
+        let (lag_seconds, latest) = (source.lag_seconds(now), source.latest_seconds());
         let SourceFigures { name, kind, state, why, since, rows, malformed, skipped, .. } = source;
         let SourceFigures { lag_bytes, peers, kernel_drops, .. } = source;
-        let since = unix_seconds(since);
-        Self { name, kind, state, why, since, rows, malformed, skipped, lag_bytes, lag_seconds, peers, kernel_drops }
+        Self {
+            name,
+            kind,
+            state,
+            why,
+            since: unix_seconds(since),
+            rows,
+            malformed,
+            skipped,
+            lag_bytes,
+            lag_seconds,
+            latest,
+            peers,
+            kernel_drops,
+        }
     }
 }
 

@@ -6,7 +6,10 @@
 //! bytes tell a file that was emptied and filled anew (logrotate's `copytruncate`), or an inode that was reused on a
 //! file system that records no births. Where the first bytes are the same again (a log that begins with a fixed line, seen
 //! when it held little more), a file shorter than what is committed of it was emptied: it gets a name of its own, with a
-//! count. Not told: one that was emptied, begins with the same line, and has outgrown its former self by the next run.
+//! count. Not told: one that was emptied, begins with the same line, and has outgrown its former self by the next run. While
+//! it is followed the bytes before the place of reading tell that too; over a restart they would have to be committed with
+//! each batch, for each range, and ranges of one name may be committed out of order and are merged: a second ledger, that a
+//! crash must not set at odds with the first, for a log that is emptied and outgrows itself while nobody runs.
 //!
 //! Turned down: content alone (two sensors may well write the same short log, and both must land; and the first bytes
 //! of a file that is still short change with every append), the path (rotation renames files), the device number (it

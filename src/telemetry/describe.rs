@@ -84,7 +84,12 @@ fn gauges() {
         (
             "forebay_source_lag_seconds",
             Unit::Seconds,
-            "Now less the time of the source's latest row; grows while nothing comes in",
+            "Now less the time of the source's latest row while there is something that it has not read yet; else 0",
+        ),
+        (
+            "forebay_source_latest_row_timestamp_seconds",
+            Unit::Seconds,
+            "Time of the source's latest row, by the row's own clock (Unix time)",
         ),
         ("forebay_source_peers", Unit::Count, "Peers that are connected to a source"),
     ] {

@@ -40,11 +40,20 @@ pub struct SourceFigures {
 }
 
 impl SourceFigures {
-    /// Returns the seconds from the latest row's time until `now`: large while nothing comes in, or while what comes in
-    /// is old. 0 for a row whose clock is ahead of ours.
+    /// Returns how many seconds the source is behind: from the latest row's time until `now` while there is something that
+    /// it has not read, and else 0, however long nothing has come. `None` for a source that cannot know what it has not
+    /// read. 0 for a row whose clock is ahead of ours.
     pub fn lag_seconds(&self, now: SystemTime) -> Option<f64> {
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as f64;
-        self.latest.map(|latest| ((now - latest as f64) / 1e9).max(0.0))
+        if self.lag_bytes? == 0 {
+            return Some(0.0);
+        }
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.latest_seconds().map(|latest| (now - latest).max(0.0))
+    }
+
+    /// Returns the time of the latest row in seconds since the Unix epoch.
+    pub fn latest_seconds(&self) -> Option<f64> {
+        self.latest.map(|latest| latest as f64 / 1e9)
     }
 }
 
@@ -72,6 +81,9 @@ pub fn sources(sources: &[SourceFigures]) {
         if let Some(lag) = source.lag_seconds(SystemTime::now()) {
             gauge!("forebay_source_lag_seconds", &labels).set(lag);
         }
+        if let Some(latest) = source.latest_seconds() {
+            gauge!("forebay_source_latest_row_timestamp_seconds", &labels).set(latest);
+        }
         if let Some(peers) = source.peers {
             gauge!("forebay_source_peers", &labels).set(peers as f64);
         }
@@ -89,6 +101,32 @@ fn label(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A log that nobody wrote to over night was shown as hours behind.
+    #[test]
+    fn a_source_that_has_read_everything_is_not_behind_however_old_its_latest_row_is() {
+        let mut source = SourceFigures {
+            name: "log".into(),
+            kind: "tail",
+            state: "running",
+            why: None,
+            since: SystemTime::UNIX_EPOCH,
+            rows: 1,
+            malformed: 0,
+            skipped: 0,
+            lag_bytes: Some(0),
+            latest: Some(100_000_000_000),
+            peers: None,
+            kernel_drops: None,
+        };
+        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(160);
+        assert_eq!((source.lag_seconds(now), source.latest_seconds()), (Some(0.0), Some(100.0)));
+        source.lag_bytes = Some(1);
+        assert_eq!(source.lag_seconds(now), Some(60.0));
+        assert_eq!(source.lag_seconds(SystemTime::UNIX_EPOCH), Some(0.0), "its clock is ahead");
+        source.lag_bytes = None;
+        assert_eq!(source.lag_seconds(now), None, "it does not know what it has not read");
+    }
 
     #[test]
     fn a_name_becomes_a_short_and_harmless_label() {

@@ -24,6 +24,12 @@ fn plays_the_role_that_its_parent_names() {
         "live_unprivileged" => crate::wire::unprivileged(),
         #[cfg(all(feature = "source", target_os = "linux"))]
         "live_cable" => crate::wire::on_a_cable(),
+        #[cfg(all(feature = "source", target_os = "linux"))]
+        "live_everything" => crate::wire::veth::everything(&database),
+        #[cfg(all(feature = "source", target_os = "linux"))]
+        "live_too_much" => crate::wire::veth::too_much(&database),
+        #[cfg(feature = "source")]
+        "deaf" => crate::tail::deaf::follow(&database.to_string_lossy()),
         #[cfg(feature = "source")]
         "tail" => crate::tail::torture::follow(&database.to_string_lossy()),
         #[cfg(feature = "source")]

@@ -20,6 +20,7 @@ mod kept;
 mod kill;
 mod kinds;
 mod output;
+mod permission;
 mod pipes;
 mod prune;
 mod run;

@@ -121,6 +121,7 @@ fn sources_are_in_the_status_and_in_the_metrics_under_clean_names() {
         (&7.into(), &4096.into(), &"<b>\u{1b}[31m".into())
     );
     assert!((29.0..3600.0).contains(&source["lag_seconds"].as_f64().unwrap()));
+    assert!((29.0..3600.0).contains(&(status["at"].as_f64().unwrap() - source["latest"].as_f64().unwrap())));
     let metrics = get(server.address(), "/metrics").body;
     let labels = "{source=\"taps__ 1_evil\",kind=\"live\"}";
     for line in

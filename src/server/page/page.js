@@ -150,7 +150,7 @@ function showReport(report) {
     source.name, source.kind,
     { text: source.state + (source.why ? ": " + source.why : ""), state: STATES[source.state] },
     count(source.rows), alarm(source.malformed), size(source.lag_bytes),
-    { text: source.lag_seconds === null ? NONE : seconds(source.lag_seconds) + " ago", number: true },
+    { text: source.latest === null ? NONE : seconds(Math.max(0, report.at - source.latest)) + " ago", number: true },
     count(source.peers), source.kernel_drops === null ? count(null) : alarm(source.kernel_drops),
   ]));
   show("rejects", report.lanes.flatMap((lane) =>

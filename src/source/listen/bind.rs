@@ -75,7 +75,16 @@ pub(super) fn open(address: &Listen, mode: u32, receive_buffer: Option<Bytes>) -
             io::ErrorKind::AddrInUse => ErrorKind::InUse,
             _ => ErrorKind::System,
         };
-        Error::new(kind, format!("listen on {address}")).because(error)
+        let advice = match (error.kind(), address) {
+            (io::ErrorKind::PermissionDenied, Listen::Unix(_) | Listen::Unixgram(_)) => {
+                "; let the user of this program read and write the directory, and enter those above it"
+            }
+            (io::ErrorKind::PermissionDenied, Listen::Tcp(_) | Listen::Udp(_)) => {
+                "; a port below 1024 needs the capability CAP_NET_BIND_SERVICE"
+            }
+            _ => "",
+        };
+        Error::new(kind, format!("listen on {address}{advice}")).because(error)
     })?;
     if let Some(size) = receive_buffer {
         widen(&bound, address, size);

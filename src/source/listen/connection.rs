@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -13,6 +14,7 @@ use super::frames::{Cutting, Frames};
 use super::peer;
 use super::record::{Gathered, Record, RecordReader};
 use super::serve::{Closed, Place, Shared};
+use super::tls;
 
 /// Most bytes read in one turn.
 const TURN: usize = 16 << 10;
@@ -33,6 +35,8 @@ pub(super) struct Incoming<'a> {
     stream: ReadHalf<Box<dyn Duplex>>,
     buffer: Box<[u8]>,
     place: &'a Place,
+    /// What the peer has shown, over TLS.
+    certificate: Option<CertificateDer<'static>>,
 }
 
 /// The writing half.
@@ -59,14 +63,20 @@ impl Activity {
 }
 
 /// Reads a connection to its end.
-pub(super) async fn attend(shared: &Rc<Shared>, stream: Box<dyn Duplex>, from: Option<IpAddr>, place: &Place) {
+pub(super) async fn attend(
+    shared: &Rc<Shared>,
+    stream: Box<dyn Duplex>,
+    from: Option<IpAddr>,
+    certificate: Option<CertificateDer<'static>>,
+    place: &Place,
+) {
     let (stream, writing) = tokio::io::split(stream);
     let mut reader = shared.reader();
     if let Some(from) = from {
         reader.call_host(from.to_string());
     }
     let buffer = vec![0; TURN].into_boxed_slice();
-    let mut incoming = Incoming { shared, reader, frames: shared.frames(), stream, buffer, place };
+    let mut incoming = Incoming { shared, reader, frames: shared.frames(), stream, buffer, place, certificate };
     let mut outgoing = Outgoing { stream: writing, patience: shared.limits.idle, cutting: shared.cutting };
     // A pipeline that is closed ends the whole source; here is nothing more to do.
     if let Ok(Some(hello)) = read(&mut incoming).await {
@@ -144,6 +154,11 @@ impl Incoming<'_> {
                 Some(())
             }
         }
+    }
+
+    /// Returns whether the peer may have this name.
+    pub(super) fn may_be(&self, peer: &str) -> bool {
+        !self.shared.own_names || self.certificate.as_ref().is_some_and(|shown| tls::is_of(shown, peer))
     }
 
     pub(super) fn has_spoken(&self) {

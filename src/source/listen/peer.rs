@@ -41,8 +41,14 @@ struct Answer {
 
 /// Attends to a peer that has said hello.
 pub(super) async fn attend(incoming: &mut Incoming<'_>, outgoing: &mut Outgoing, hello: Hello) {
-    incoming.has_spoken();
     let shared = Rc::clone(incoming.shared);
+    if !incoming.may_be(&hello.peer) {
+        shared.warn("a peer is refused", &format_args!("its certificate is not that of {}", hello.peer));
+        // It may have gone.
+        let _ = outgoing.answer(r#"{"error":"the certificate is not that of a peer with this name"}"#).await;
+        return;
+    }
+    incoming.has_spoken();
     let mut seat = shared.seats.take(&hello.peer);
     tokio::select! {
         // First of all: who has lost the seat must not send one row more.

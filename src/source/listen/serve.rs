@@ -171,6 +171,8 @@ pub(super) struct Shared {
     pub(super) ask: mpsc::Sender<Question>,
     pub(super) places: Places,
     tls: Option<TlsAcceptor>,
+    /// Whether a peer's name must be one of its certificate.
+    pub(super) own_names: bool,
     events: Producer<Event>,
     captures: Producer<Capture>,
     speech: Speech,
@@ -208,6 +210,7 @@ impl Shared {
             seats: Rc::default(),
             ask,
             tls,
+            own_names: plan.tls.as_ref().is_some_and(|tls| tls.own_names),
             events: pipeline.events(),
             captures: pipeline.captures(),
             speech: plan.speech,
@@ -357,11 +360,14 @@ impl Shared {
 
     async fn attend(self: &Rc<Self>, stream: Box<dyn Duplex>, from: Option<std::net::IpAddr>, place: &Place) {
         let Some(acceptor) = &self.tls else {
-            connection::attend(self, stream, from, place).await;
+            connection::attend(self, stream, from, None, place).await;
             return;
         };
         match timeout(self.limits.handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => connection::attend(self, Box::new(stream), from, place).await,
+            Ok(Ok(stream)) => {
+                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).cloned();
+                connection::attend(self, Box::new(stream), from, shown, place).await;
+            }
             Ok(Err(error)) => self.warn("a TLS handshake failed", &error),
             Err(_) => self.warn("a TLS handshake failed", &"it took too long"),
         }

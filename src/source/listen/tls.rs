@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::verify_server_name;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use serde::{Deserialize, Serialize};
 use tokio_rustls::TlsAcceptor;
@@ -25,6 +26,10 @@ pub struct TlsSettings {
     pub client_ca: Option<PathBuf>,
     /// Whether peers need no certificate: anyone who reaches the port may then send rows. Default false.
     pub any_client: bool,
+    /// Whether who says hello must have a name that its certificate has: a DNS name (`*.example.org` stands for one more
+    /// label) or an address of its subjectAltName. Default false: then whoever is let in can take every peer's name. Needs
+    /// `client_ca`.
+    pub own_names: bool,
 }
 
 impl TlsSettings {
@@ -33,6 +38,7 @@ impl TlsSettings {
         match self.client_ca {
             _ if is_missing(&self.cert) || is_missing(&self.key) => Err("tls needs `cert` and `key`"),
             Some(_) if self.any_client => Err("tls has `client_ca` and `any_client`: only one can be"),
+            None if self.own_names => Err("tls with `own_names` needs `client_ca`"),
             None if !is_local && !self.any_client => {
                 Err("tls needs `client_ca`, or `any_client = true` to let everyone send rows")
             }
@@ -64,6 +70,16 @@ impl TlsSettings {
         let config = builder.with_single_cert(certificates(&self.cert)?, key);
         Ok(TlsAcceptor::from(Arc::new(config.map_err(|error| wrong("cert and key do not fit").because(error))?)))
     }
+}
+
+/// Returns whether a certificate is that of a peer of this name.
+///
+/// As names of servers are compared (RFC 6125), which is what certificates are made for; the common name is not looked at.
+pub(super) fn is_of(certificate: &CertificateDer<'_>, peer: &str) -> bool {
+    let (Ok(certificate), Ok(name)) = (ParsedCertificate::try_from(certificate), ServerName::try_from(peer)) else {
+        return false;
+    };
+    verify_server_name(&certificate, &name).is_ok()
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {

@@ -4,6 +4,10 @@
 //! not known here, the kernel takes the link header away: the frame gets the cooked header of link type 276, as it has
 //! with libpcap.
 //!
+//! Of two tags on `any`, newer kernels (seen on 6.18) tell in place of the inner one's kind the protocol behind it, and so
+//! it stands in the frame, without addresses in the row: what is not told is not guessed. On the interface itself both
+//! tags are whole.
+//!
 //! Format: <https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html>
 
 use super::block::Packet;

@@ -32,7 +32,8 @@
 //! The name of a peer (letters, digits, `._:-`, at most 128) and that of this source make its name in the ledger:
 //! `peer/<source>/<peer>`. A second connection with the name takes over, and the first is closed: a broken connection must
 //! not lock its own peer out. So peers of one source can take each other's names: they must trust each other as far as
-//! permissions or the client certificates' authority tell who they are.
+//! permissions or the client certificates' authority tell who they are. With `tls.own_names` a peer's name must be one of
+//! its certificate, and nobody can take another's. What a record says (its `sensor`, too) is the peer's own word all the same.
 //!
 //! While the database is away, records are read until the pipeline is full, and then wait with their senders; a hello is
 //! answered when it is back.
@@ -195,6 +196,7 @@ mod tests {
             (r#"{"listen":"udp:[::]:1"}"#.to_owned(), "allow_plaintext"),
             (tls(""), "client_ca"),
             (tls(r#","client_ca":"a","any_client":true"#), "only one"),
+            (tls(r#","own_names":true,"any_client":true"#), "`own_names` needs"),
             (r#"{"listen":"unix:/a","tls":{"cert":"c","key":"k"}}"#.to_owned(), "tcp:"),
             (r#"{"tls":{}}"#.to_owned(), "tcp:"),
             (r#"{"listen":"unixgram:/a","framing":"length"}"#.to_owned(), "framing"),

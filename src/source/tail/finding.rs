@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -48,11 +49,18 @@ pub(super) fn find(patterns: &[String]) -> Finding {
         for path in paths {
             match path {
                 Ok(path) => is_matched |= finding.add(path),
-                Err(fault) => finding.troubles.push(format!("{}: {}", shown(fault.path()), fault.error())),
+                Err(fault) => {
+                    finding.troubles.push(trouble(fault.path(), fault.error()));
+                    is_matched = true;
+                }
             }
         }
         if !is_matched {
-            finding.troubles.push(format!("{} is not there yet", pattern.escape_debug()));
+            // What is in a directory that may not be entered looks to `glob` like what is not there.
+            finding.troubles.push(match fs::metadata(pattern) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => trouble(Path::new(pattern), &error),
+                _ => format!("{} is not there yet", pattern.escape_debug()),
+            });
         }
     }
     finding
@@ -64,9 +72,9 @@ impl Finding {
         let metadata = match fs::metadata(&path) {
             Ok(metadata) => metadata,
             // It was renamed or deleted just now: there will be another look.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return false,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
             Err(error) => {
-                self.troubles.push(format!("{}: {error}", shown(&path)));
+                self.troubles.push(trouble(&path, &error));
                 return true;
             }
         };
@@ -81,8 +89,17 @@ impl Finding {
     }
 }
 
+/// What is wrong with a file, and what to do, for people.
+pub(super) fn trouble(path: &Path, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => "; let the user of this program read it, and enter the directories above it",
+        _ => "",
+    };
+    format!("{}: {error}{advice}", shown(path))
+}
+
 /// A path for people, harmless on a terminal.
-pub(super) fn shown(path: &Path) -> String {
+fn shown(path: &Path) -> String {
     path.to_string_lossy().escape_debug().to_string()
 }
 

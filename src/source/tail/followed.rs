@@ -13,7 +13,7 @@ use super::super::format::Format;
 use super::super::identity::{self, HEAD};
 use super::super::pcap;
 use super::content::{self, Storage};
-use super::finding::{Sight, shown};
+use super::finding::{self, Sight};
 use super::identities::{Identities, Name, Nameless, Trace};
 use super::lines::{Lines, Step};
 use super::packed::Packed;
@@ -211,7 +211,7 @@ impl Followed {
     }
 
     fn in_trouble(&mut self, error: &io::Error) -> Turn {
-        self.trouble = Some(format!("{}: {error}", shown(&self.path)));
+        self.trouble = Some(finding::trouble(&self.path, error));
         Turn::Done
     }
 

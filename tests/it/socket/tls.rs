@@ -22,8 +22,13 @@ fn authority() -> (TempDir, Authority) {
 
 /// Listens for peers that have a certificate of this authority, or of any with `any_client`.
 fn start(ours: &Authority, rest: &str) -> Station {
+    start_with(ours, "", rest)
+}
+
+/// The same, with more settings of TLS.
+fn start_with(ours: &Authority, more: &str, rest: &str) -> Station {
     let tls = format!(
-        r#","tls":{{"cert":"{}","key":"{}",{}}}{rest}"#,
+        r#","tls":{{"cert":"{}","key":"{}",{}{more}}}{rest}"#,
         ours.file("server.pem"),
         ours.file("server.key"),
         format_args!(r#""client_ca":"{}""#, ours.file("ca.pem")),
@@ -98,6 +103,27 @@ fn a_peer_with_a_certificate_of_our_authority_is_let_in_and_nobody_else() {
     while plain.answer_bytes() {}
     let mut client = Client::connect(&station, &ours, Some(&ours));
     client.say(&hello("sensor-7", None));
+    assert_eq!(client.first_answer(), r#"{"ack":0,"next":1}"#);
+    client.say(&record(1));
+    station.wait_for_rows(1, 0);
+    assert_eq!(station.messages(), texts([1]));
+    station.end();
+}
+
+/// Whoever had a certificate could take another's name, and with it the numbers of its records: what it sent under
+/// numbers that the other had not used yet was all that landed under them.
+#[test]
+fn with_own_names_no_peer_can_take_the_name_of_another() {
+    let (_ours, ours) = authority();
+    let station = start_with(&ours, r#","own_names":true"#, "");
+    for name in ["other.example", "example", "sensor-7"] {
+        let mut client = Client::connect(&station, &ours, Some(&ours));
+        client.say(&hello(name, None));
+        client.say(&record(66));
+        assert_eq!(client.first_answer(), r#"{"error":"the certificate is not that of a peer with this name"}"#);
+    }
+    let mut client = Client::connect(&station, &ours, Some(&ours));
+    client.say(&hello("sensor.example", None));
     assert_eq!(client.first_answer(), r#"{"ack":0,"next":1}"#);
     client.say(&record(1));
     station.wait_for_rows(1, 0);

@@ -1,7 +1,8 @@
 //! Growing files, rotated every way that rotation is done, into real databases: each line once, whatever happens.
 //!
 //! [`Log`] is a writer that rotates; it remembers every line that it has written. [`Following`] is a pipeline with a
-//! followed directory. `story` has a claim for each way of rotation, `program` plays random ones, `torture` kills.
+//! followed directory. `story` has a claim for each way of rotation, `program` plays random ones, `torture` kills, and
+//! `deaf` has no inotify.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use forebay::{Config, Pipeline};
 use crate::harness::eventually_within;
 use crate::sqlite::{Database, impatient};
 
+pub mod deaf;
 mod log;
 #[cfg(feature = "mysql")]
 mod mysql;

@@ -9,7 +9,7 @@ use super::{Following, Log, Place, settings};
 use crate::child::{self, Running};
 use crate::harness::pause;
 
-const LOGS: &str = "FOREBAY_TEST_LOGS";
+pub const LOGS: &str = "FOREBAY_TEST_LOGS";
 
 /// The child: follows until it is killed, or its parent ends.
 pub fn follow(url: &str) {

@@ -209,7 +209,7 @@ impl Picture {
             ("lost", Side::Right),
         ]);
         for source in &self.status.sources {
-            let Source { rows, malformed, lag_bytes, lag_seconds, peers, kernel_drops, .. } = source;
+            let Source { rows, malformed, lag_bytes, latest, peers, kernel_drops, .. } = source;
             table.push([
                 name(&source.name),
                 name(&source.kind),
@@ -217,7 +217,7 @@ impl Picture {
                 thousands(*rows),
                 thousands(*malformed),
                 maybe(*lag_bytes, size),
-                maybe(*lag_seconds, |lag| span(lag) + " ago"),
+                maybe(*latest, |latest| span((self.status.at - latest).max(0.0)) + " ago"),
                 maybe(*peers, thousands),
                 maybe(*kernel_drops, thousands),
             ]);
@@ -360,7 +360,7 @@ mod tests {
             "events":{"per_second":1234.4,"accepted":9,"committed":1234567,"rejected":3,"failed":0,"queued":30,"in_flight":2},
             "captures":{"per_second":0},"history":[0,50,100],"in_flight_batches":1,"slots":1,"oldest_seconds":0.0123,
             "last_commit":1000000100.1,"latency":{"p50":0.0512,"p90":1.5,"p99":null},"rejects":[{"kind":"events","reason":"bad_json","rows":3}]}],
-        "sources":[{"name":"eve","kind":"tail","state":"running","why":null,"rows":5,"malformed":0,"lag_bytes":1536,"lag_seconds":200}],
+        "sources":[{"name":"eve","kind":"tail","state":"running","why":null,"rows":5,"malformed":0,"lag_bytes":1536,"latest":999999900.5}],
         "backends":[{"name":"forebay_sqlite_wal_bytes","labels":{"lane":"sqlite"},"value":4096}],"unknown":[1]}"#;
 
     fn picture(answer: &str) -> Picture {

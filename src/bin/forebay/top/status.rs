@@ -95,7 +95,7 @@ pub struct Source {
     pub rows: u64,
     pub malformed: u64,
     pub lag_bytes: Option<u64>,
-    pub lag_seconds: Option<f64>,
+    pub latest: Option<f64>,
     pub peers: Option<u64>,
     pub kernel_drops: Option<u64>,
 }

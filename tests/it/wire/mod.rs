@@ -15,6 +15,8 @@ use forebay::{Capture, Config, ErrorKind, Pipeline, RowRef, Timestamp};
 use crate::child::{self, Running, say};
 use crate::harness::{Flaky, Recorder, config, eventually, text_of};
 
+pub mod veth;
+
 /// A socket that receives on loopback at a port of its own, and one that sends to it.
 struct Pair {
     receiver: UdpSocket,
