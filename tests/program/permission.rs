@@ -29,7 +29,7 @@ struct Closed(PathBuf);
 
 impl Closed {
     fn new(path: PathBuf) -> Self {
-        set_permissions(&path, Permissions::from_mode(0)).unwrap();
+        set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
         Self(path)
     }
 
