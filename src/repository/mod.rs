@@ -56,6 +56,7 @@ pub use users::{MAX_NAME, NewUser, Role, Tokens, User, UserChange, Users};
 
 use kept::Kept;
 pub(crate) use tail::Settled;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(crate) use users::user_name;
 
 /// A database, open for reading. Cloning is cheap; any number of threads may ask at once.
