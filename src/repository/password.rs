@@ -27,8 +27,11 @@ impl Password {
         &self.0
     }
 
-    /// Finds out whether it may become somebody's.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Finds out whether it may become somebody's: asks no database.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`], with the bounds; names no password.
+    pub fn check(&self) -> Result<(), Error> {
         let characters = String::from_utf8_lossy(&self.0).chars().count();
         if characters >= MIN_PASSWORD && self.0.len() <= MAX_PASSWORD {
             return Ok(());

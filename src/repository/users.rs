@@ -131,7 +131,8 @@ pub trait Users: Send + Sync {
     /// Returns the user whose name and password these are. `None` says nothing of what was wrong: the name, the password,
     /// or that the user is disabled; and it takes as long in each case.
     ///
-    /// Takes 15 ms of a processor (measured: README, Speed) and 19 MiB of memory, on purpose (see [`Password`]); a few run at once, others wait.
+    /// Takes 15 ms of a processor (measured: README, Speed) and 19 MiB of memory, on purpose (see [`Password`]); a few run
+    /// at once, others wait.
     /// Never on a thread of an async runtime: [`Repository::sign_in`](super::Repository::sign_in) is for those.
     fn verify(&self, name: &str, password: &Password) -> Result<Option<User>, Error>;
 }

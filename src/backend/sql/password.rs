@@ -1,8 +1,8 @@
 //! Hashes passwords, a few at a time, and compares without telling how far it came.
 //!
-//! A hash costs 15 ms of a processor (`cargo bench --bench repository -- --only password`) and 19 MiB: that is its purpose, and a flood of sign-ins must not turn it into
-//! all processors and all memory. So a few run at once and the others wait. A name that is not known costs the same as one
-//! that is: it is compared with a hash that nothing fits.
+//! A hash costs 15 ms of a processor (`cargo bench --bench repository -- --only password`) and 19 MiB: that is its purpose,
+//! and a flood of sign-ins must not turn it into all processors and all memory. So a few run at once and the others wait. A
+//! name that is not known costs the same as one that is: it is compared with a hash that nothing fits.
 
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 

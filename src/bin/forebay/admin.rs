@@ -47,11 +47,11 @@ impl FirstAdmin {
         };
         let named = name.map(str::to_owned).or_else(|| environment(USER));
         let admin = Self { name: named.unwrap_or_else(|| DEFAULT_NAME.into()), password: Password::new(password) };
-        let fits = Password::new("long enough");
-        let is_user = |password| NewUser { name: &admin.name, role: Role::Admin, password, must_change: true }.check();
+        admin.password.check().map_err(|error| format!("{variable}: {error}"))?;
+        // So it is the name that can be wrong yet.
         let of_name = if name.is_some() { "--name" } else { USER };
-        is_user(&fits).map_err(|error| format!("{of_name}: {error}"))?;
-        is_user(&admin.password).map_err(|error| format!("{variable}: {error}"))?;
+        let new = NewUser { name: &admin.name, role: Role::Admin, password: &admin.password, must_change: true };
+        new.check().map_err(|error| format!("{of_name}: {error}"))?;
         Ok(Some(admin))
     }
 

@@ -65,12 +65,8 @@ pub fn run(flags: &Ingest, inputs: &[Input], plan: Plan, bar: &ProgressBar) -> R
         repeat: if flags.again { Repeat::Again } else { Repeat::Never },
         max_row_bytes: usize::try_from(plan.config.batch.max_bytes.0).unwrap_or(usize::MAX),
     };
-    let pipeline =
-        Arc::new(Pipeline::builder().config(plan.config.clone()).database(&plan.url).open().map_err(refused)?);
-    let server = door
-        .map(|door| door.open(&pipeline, (&plan.url, &plan.config), Vec::new))
-        .transpose()
-        .map_err(Failure::usage)?;
+    let pipeline = Arc::new(Pipeline::builder().config(plan.config).database(&plan.url).open().map_err(refused)?);
+    let server = door.map(|door| door.open(&pipeline, Vec::new)).transpose().map_err(Failure::usage)?;
     let watch = Watch::start(&pipeline, bar, flags.give_up_after, &stop);
     let began = Instant::now();
     let patience = Patience { database: shown(&plan.url), limit: flags.give_up_after, quiet: flags.quiet };

@@ -3,11 +3,11 @@
 //! First [`listen`], so that an address that cannot be had is told before a database is opened, and so that the recorder
 //! is there before the pipeline takes its handles; then [`Door::open`].
 
+use forebay::Error;
 use forebay::database_url::Secret;
 use forebay::pipeline::Pipeline;
 use forebay::server::{Bound, Exporter, Server, Settings, View};
 use forebay::telemetry::SourceFigures;
-use forebay::{Config, Error, Repository};
 
 use crate::settings::Metrics;
 
@@ -52,11 +52,10 @@ impl Door {
     pub fn open(
         self,
         pipeline: &Pipeline,
-        (url, config): (&str, &Config),
         sources: impl Fn() -> Vec<SourceFigures> + Send + Sync + 'static,
     ) -> Result<Server, String> {
         let mut view = View::new(pipeline.observer()).exporter(self.exporter).sources(sources);
-        match Repository::open_with(url, config) {
+        match pipeline.repository() {
             Ok(repository) => view = view.repository(repository),
             Err(error) => tracing::debug!(%error, "the status page shows no events"),
         }

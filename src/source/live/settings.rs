@@ -129,10 +129,12 @@ impl LiveSettings {
             return wrong("sensor is empty; leave it out for the host's name".into());
         }
         // What an interface carries is known when it is opened; what neither kind of packets can be asked is wrong already.
-        let kinds = if name == "any" { &[Start::Network][..] } else { &[Start::Ethernet, Start::Network] };
         let made = Filter::parse(&self.filter).and_then(|filter| {
-            let mut made = kinds.iter().map(|kind| filter.program(*kind, self.snap_length, None));
-            made.find(Result::is_ok).unwrap_or_else(|| filter.program(kinds[0], self.snap_length, None))
+            let program = |kind| filter.program(kind, self.snap_length, None);
+            if name == "any" {
+                return program(Start::Network);
+            }
+            program(Start::Ethernet).or_else(|fault| program(Start::Network).map_err(|_| fault))
         });
         made.map(drop).or_else(|fault| wrong(format!("filter: {fault}")))
     }

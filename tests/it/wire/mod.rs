@@ -393,13 +393,7 @@ pub fn on_a_cable() {
 #[test]
 fn an_interface_that_goes_down_or_vanishes_is_waited_for() {
     for threads in ["1", "2"] {
-        let script = r#"exec unshare --net "$0" "$@""#;
-        let mut child = Running::start(child::command_in_shell(&["env"], script, "live_cable", threads.as_ref()));
-        let mut told = Vec::new();
-        while let Some(line) = child.next() {
-            told.push(line);
-        }
-        assert!(child.process.wait().unwrap().success(), "{told:?}; it needs root, and `ip` of iproute2");
+        let mut told = veth::in_a_namespace("live_cable", threads.as_ref());
         told.dedup();
         assert_eq!(told, ["first 10.9.0.1 47", "second 10.9.0.1 48", "third 10.9.0.1 47", "tagged 10.7.0.1 52"]);
     }

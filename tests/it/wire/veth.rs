@@ -371,16 +371,15 @@ fn refusal(mut command: Command) -> Option<String> {
     })
 }
 
-/// Has a child play the role in a network namespace of its own; returns what it says.
-fn in_a_namespace(role: &str) -> Vec<String> {
+/// Has a child play the role in a network namespace of its own; returns what it says. `database` is what it is given as such.
+pub fn in_a_namespace(role: &str, database: &Path) -> Vec<String> {
     let mut try_it = Command::new("unshare");
     try_it.args(["--net", "ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"]);
     if let Some(refusal) = refusal(try_it) {
         panic!("{refusal}");
     }
-    let directory = tempfile::tempdir().unwrap();
     let script = r#"exec unshare --net "$0" "$@""#;
-    let mut child = Running::start(child::command_in_shell(&["env"], script, role, directory.path()));
+    let mut child = Running::start(child::command_in_shell(&["env"], script, role, database));
     let mut told = Vec::new();
     while let Some(line) = child.next() {
         told.push(line);
@@ -391,12 +390,14 @@ fn in_a_namespace(role: &str) -> Vec<String> {
 
 #[test]
 fn every_packet_over_a_cable_is_in_the_database_byte_for_byte() {
-    assert_eq!(in_a_namespace("live_everything").len(), 6);
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(in_a_namespace("live_everything", directory.path()).len(), 6);
 }
 
 #[test]
 fn packets_that_found_no_room_in_the_ring_are_counted_and_all_others_are_in_the_database() {
-    assert_eq!(in_a_namespace("live_too_much"), ["adds up", "adds up"]);
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(in_a_namespace("live_too_much", directory.path()), ["adds up", "adds up"]);
 }
 
 #[test]

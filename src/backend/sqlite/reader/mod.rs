@@ -6,8 +6,8 @@
 //! fill. Everything is read in one transaction, so an answer is of one moment, whatever is being merged or dropped
 //! meanwhile.
 //!
-//! Connections are read-only and never wait for the writer, nor does it wait for them: long work gives way (`aside.rs`). There are so many at most, kept with their prepared
-//! statements; who comes when all are in use waits for one.
+//! Connections are read-only and never wait for the writer, nor does it wait for them: long work gives way (`aside.rs`).
+//! There are so many at most, kept with their prepared statements; who comes when all are in use waits for one.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -67,8 +67,7 @@ pub fn run(common: &Common, flags: &Run) -> Result<Exit, Failure> {
     let meters = Meters::default();
     let shown_meters = meters.clone();
     let figures = move || shown_meters.statuses().into_iter().map(SourceFigures::from).collect();
-    let server =
-        door.map(|door| door.open(&pipeline, (&plan.urls[0], &plan.config), figures)).transpose().map_err(usage)?;
+    let server = door.map(|door| door.open(&pipeline, figures)).transpose().map_err(usage)?;
     let mut sources = Sources::new(&pipeline, meters.clone());
     for (name, source, opened) in opened {
         sources.start(name, source, opened).map_err(usage)?;

@@ -14,8 +14,9 @@ const ANCILLARY_END: u32 = 64;
 
 /// Tells which instruction the kernel would not take, counted from 1, and why.
 pub(super) fn check(program: &[Instruction]) -> Result<(), String> {
-    if program.is_empty() || program.len() > MAX_INSTRUCTIONS {
-        return Err(format!("a program has 1 to {MAX_INSTRUCTIONS} instructions"));
+    let ends_well = program.last().is_some_and(|last| matches!(last.code, 0x06 | 0x16));
+    if program.len() > MAX_INSTRUCTIONS || !ends_well {
+        return Err(format!("it has 1 to {MAX_INSTRUCTIONS} instructions, and ends with a return"));
     }
     // Of each instruction, which cells have been written on every way to it; all, if no way was found yet.
     let mut written = vec![u16::MAX; program.len()];
@@ -62,8 +63,5 @@ pub(super) fn check(program: &[Instruction]) -> Result<(), String> {
             _ => return fault("there is no such code"),
         }
     }
-    match program[program.len() - 1].code {
-        0x06 | 0x16 => Ok(()),
-        _ => Err("the last instruction is no return".into()),
-    }
+    Ok(())
 }
