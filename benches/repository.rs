@@ -47,6 +47,7 @@ Measures questions through Repository beside the same SQL by hand, and a writer 
 
 The server is asked by statements that are prepared once, all columns read. Its indexes are built when all rows are there:
 then loading takes minutes instead of hours, and they are denser than indexes that have grown. Its buffer pool is 8 GiB.
+A repository keeps counts of past quarters of an hour; `cold` is one that is asked for the first time.
 ";
 /// What is set for the server, so that ten million rows fit in.
 const POOL: &str = "--innodb-buffer-pool-size=8G";
@@ -105,10 +106,12 @@ fn sqlite(settings: &Settings) {
     let grown = Grown::new(if settings.is_kept { &settings.dir } else { own.path() }, settings.rows, settings.days);
     grown.make();
     let tools = Tools::open(&grown);
-    let repository = Repository::open(&format!("sqlite:{}", grown.ours.display())).expect("our file");
+    let url = format!("sqlite:{}", grown.ours.display());
+    let repository = Repository::open(&url).expect("our file");
     title("SQLite, one ordinary table", settings.rows, settings.days);
     for question in questions(&repository, grown.end()) {
         compare(&question, settings.each, || question.ask(&repository), || tools.table(&question));
+        cold(&question, || Repository::open(&url).expect("our file"));
     }
 }
 
@@ -128,7 +131,10 @@ fn server(settings: &Settings) {
     if settings.is_kept {
         std::fs::write(&loaded, "").expect("a note that it is loaded");
     }
-    let repository = Repository::open(&url).expect("the server just filled");
+    let mut config = Config::default();
+    // Nobody writes: counts may be kept at once.
+    config.mysql.longest_transaction = Duration::ZERO;
+    let repository = Repository::open_with(&url, &config).expect("the server just filled");
     let end = grown::Grown::new(&settings.dir, settings.server_rows, settings.days).end();
     title(&format!("MariaDB {}", server.ask("SELECT version()")), settings.server_rows, settings.days);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -140,6 +146,7 @@ fn server(settings: &Settings) {
             rows.into_iter().map(answer).collect()
         };
         compare(&question, settings.each, || question.ask(&repository), &mut ask);
+        cold(&question, || Repository::open(&url).expect("the same server"));
     }
     block_on(connection.disconnect()).expect("the server takes leave");
 }
@@ -222,6 +229,19 @@ fn compare(question: &Question, each: Duration, ours: impl Fn() -> Answer, mut h
     }
     let [own, other] = times.each_ref().map(|times| median(times));
     println!("{:<42} {own:>10.3} {other:>10.3} {:>8.2} {:>8}", question.name(), own / other, times[0].len());
+}
+
+/// Asks repositories that have counted nothing yet, with their connections made.
+fn cold(question: &Question, open: impl Fn() -> Repository) {
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        let repository = open();
+        drop(Question::NewestByTime.ask(&repository));
+        let began = Instant::now();
+        drop(question.ask(&repository));
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    println!("{:<42} {:>10.3}", "  cold", median(&times));
 }
 
 /// A writer at full speed: alone, beside readers that ask without a pause, and beside readers that pause.

@@ -346,6 +346,10 @@ pub struct MysqlConfig {
     /// Longest wait for the answer to any other statement. Default 30 s; 1 ms to 1 h.
     #[serde(with = "duration")]
     pub statement_timeout: Duration,
+    /// Longest time from the first row that somebody inserts until it is committed. Default 3 min; up to 1 h. A repository
+    /// keeps counts of rows from then on, when those that were being written as it was first asked are there.
+    #[serde(with = "duration")]
+    pub longest_transaction: Duration,
     /// Whether a user without a password is accepted. Default false: it is nearly always a variable that was not set.
     pub allow_empty_password: bool,
 }
@@ -360,6 +364,7 @@ impl Default for MysqlConfig {
             connect_timeout: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
+            longest_transaction: Duration::from_secs(180),
             allow_empty_password: false,
         }
     }
@@ -410,7 +415,8 @@ impl Config {
         long("mysql.recycle", self.mysql.recycle, 1)?;
         wait("mysql.connect_timeout", self.mysql.connect_timeout, ms)?;
         wait("mysql.ping_timeout", self.mysql.ping_timeout, ms)?;
-        wait("mysql.statement_timeout", self.mysql.statement_timeout, ms)
+        wait("mysql.statement_timeout", self.mysql.statement_timeout, ms)?;
+        wait("mysql.longest_transaction", self.mysql.longest_transaction, Duration::ZERO)
     }
 }
 

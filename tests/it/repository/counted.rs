@@ -1,12 +1,14 @@
-//! Histograms of rows that were counted before, while segments are closed, merged and dropped.
+//! Answers from rows that were counted before: while segments are closed, merged and dropped, and while a server gets rows.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use forebay::repository::{Buckets, Filter, Repository};
-use forebay::{Event, Timestamp};
+use forebay::repository::{Buckets, EventColumn, Filter, Repository};
+use forebay::{Config, Event, Timestamp};
 
 use super::Place;
+use crate::harness::eventually;
 use crate::sqlite::{impatient, segments};
 
 const SECOND: i64 = 1_000_000_000;
@@ -16,7 +18,17 @@ const BEGIN: i64 = 1_760_000_400 * SECOND;
 const AN_HOUR: u64 = 120;
 const ROWS: i64 = 8000;
 
-fn hours(repository: &Repository, filter: &Filter<forebay::repository::EventColumn>) -> Vec<(Timestamp, u64)> {
+/// Columns of all kinds: text, address, number.
+const COLUMNS: [EventColumn; 4] =
+    [EventColumn::Service, EventColumn::EventType, EventColumn::SrcIp, EventColumn::SrcPort];
+
+/// How often each value stands in a column, and NULL.
+fn values(repository: &Repository, column: EventColumn, filter: &Filter<EventColumn>) -> Vec<(Option<String>, u64)> {
+    let found = repository.events().count_by(column, filter, usize::MAX).unwrap();
+    found.into_iter().map(|tally| (tally.key, tally.rows)).collect()
+}
+
+fn hours(repository: &Repository, filter: &Filter<EventColumn>) -> Vec<(Timestamp, u64)> {
     // Their days begin at a quarter past an hour of UTC.
     let hours = Buckets::every(Duration::from_secs(3600)).in_zone("Asia/Kathmandu").unwrap();
     let found = repository.events().histogram(filter, &hours).unwrap();
@@ -39,7 +51,13 @@ fn kept_counts_are_right_while_segments_are_closed_merged_and_dropped() {
     (config.sqlite.segment_rows, config.sqlite.merged_rows) = (50, 400);
     config.retention.max_rows = Some(3000);
     let backend = place.backend(&config);
-    let row = |n: i64| Event::builder("s", "v", "t").ts(Timestamp::from_nanos(BEGIN + n * STEP)).build().unwrap();
+    // Of each of the four services as many in every batch.
+    let row = |n: i64| {
+        let ip = (n % 3 > 0).then(|| IpAddr::from([10, 0, 0, (n % 50) as u8]));
+        let (service, kind) = (format!("v{}", n % 4), format!("t{}", n / 1000));
+        let row = Event::builder("s", &service, &kind).src(ip, Some((n % 7) as u16));
+        row.ts(Timestamp::from_nanos(BEGIN + n * STEP)).build().unwrap()
+    };
     let (repository, all, done) = (place.repository(), Filter::new(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..2)
@@ -48,6 +66,8 @@ fn kept_counts_are_right_while_segments_are_closed_merged_and_dropped() {
                     let mut times = 0;
                     while !done.load(Ordering::Relaxed) {
                         check(&hours(&repository, &all));
+                        let services = values(&repository, EventColumn::Service, &all);
+                        assert!(services.iter().all(|(_, rows)| *rows == services[0].1), "{services:?}");
                         times += 1;
                     }
                     times
@@ -74,6 +94,144 @@ fn kept_counts_are_right_while_segments_are_closed_merged_and_dropped() {
         assert_eq!(kept, hours(&place.repository(), &filter), "{filter}");
         assert_eq!(kept.iter().map(|(_, rows)| rows).sum::<u64>(), repository.events().count(&filter).unwrap());
         assert!(!kept.is_empty());
+        for column in COLUMNS {
+            let kept = values(&repository, column, &filter);
+            assert_eq!(kept, values(&place.repository(), column, &filter), "{column:?} {filter}");
+        }
+        assert_eq!(
+            repository.events().summary(&filter).unwrap(),
+            place.repository().events().summary(&filter).unwrap()
+        );
     }
     assert!(repository.events().count(&all).unwrap() < ROWS as u64, "retention has dropped some");
+}
+
+/// Asks until counts are kept, as they are for the second question after the longest transaction: it was set to nothing.
+fn knowing(place: &Place) -> Repository {
+    let mut config = Config::default();
+    config.mysql.longest_transaction = Duration::ZERO;
+    let repository = Repository::open_with(&place.url(), &config).unwrap();
+    for _ in 0..3 {
+        repository.events().histogram(&Filter::new(), &Buckets::days()).unwrap();
+    }
+    repository
+}
+
+/// Four writers send rows of any time of ten hours; all rows of a batch are there, or none.
+#[test]
+fn kept_counts_are_right_while_a_server_gets_rows_of_any_time() {
+    const BATCHES: u64 = 500;
+    const WRITERS: u64 = 4;
+    const QUARTERS: u64 = 40;
+    let place = Place::mysql();
+    let backend = place.backend(&Config::default());
+    // So that the least id is known.
+    Place::write(&*backend, "first", &[vec![Event::builder("s", "v0", "t").build().unwrap()]]);
+    let repository = knowing(&place);
+    let range =
+        || Filter::new().since(Timestamp::from_nanos(BEGIN)).until(Timestamp::from_nanos(BEGIN + 100 * 900 * SECOND));
+    let (all, done) = (range(), AtomicBool::new(false));
+    let row = |writer: u64, n: u64| {
+        // Most are of few quarters, one in each batch is of any.
+        let quarter = if n.is_multiple_of(40) { n * 7919 } else { n / 1200 + writer } % QUARTERS;
+        let (service, ip) = (format!("v{}", n % 4), IpAddr::from([10, 0, writer as u8, (n % 8) as u8]));
+        let row = Event::builder("s", &service, "t").src(Some(ip), Some((n % 5) as u16));
+        row.ts(Timestamp::from_nanos(BEGIN + quarter as i64 * 900 * SECOND + n as i64)).build().unwrap()
+    };
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut times, mut before) = (0, 0);
+                    while !done.load(Ordering::Relaxed) {
+                        let sum: u64 = hours(&repository, &all).iter().map(|(_, rows)| rows).sum();
+                        assert!(sum.is_multiple_of(40) && sum >= before, "{before} rows, then {sum}");
+                        before = sum;
+                        for (column, different) in [(EventColumn::Service, 4), (EventColumn::SrcPort, 5)] {
+                            let found = values(&repository, column, &all);
+                            assert!(found.is_empty() || found.len() == different, "{found:?}");
+                            assert!(found.iter().all(|(_, rows)| *rows == found[0].1), "{found:?}");
+                        }
+                        times += 1;
+                    }
+                    times
+                })
+            })
+            .collect();
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (backend, row) = (&backend, &row);
+                scope.spawn(move || {
+                    for batch in 0..BATCHES {
+                        let rows: Vec<_> = (batch * 40..(batch + 1) * 40).map(|n| row(writer, n)).collect();
+                        Place::write(&**backend, &format!("e{writer}-{batch}"), &[rows]);
+                    }
+                })
+            })
+            .collect();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        done.store(true, Ordering::Relaxed);
+        for reader in readers {
+            assert!(reader.join().unwrap() > 0);
+        }
+    });
+    for _ in 0..2 {
+        let kept = hours(&repository, &all);
+        assert_eq!(kept, hours(&place.repository(), &all));
+        assert_eq!(kept.iter().map(|(_, rows)| rows).sum::<u64>(), WRITERS * BATCHES * 40);
+        for column in COLUMNS {
+            assert_eq!(values(&repository, column, &all), values(&place.repository(), column, &all), "{column:?}");
+        }
+    }
+}
+
+/// Rows that are changed behind the back of everybody tell that counts are kept: who counts anew sees the change. And one
+/// who deletes the oldest rows of a server is noticed.
+#[test]
+fn what_was_counted_once_is_not_counted_again() {
+    for place in Place::both() {
+        let mut config = impatient();
+        (config.sqlite.segment_rows, config.sqlite.merged_rows) = (50, 1000);
+        let backend = place.backend(&config);
+        let repository = knowing(&place);
+        let row = |n: i64| {
+            let row = Event::builder("s", if n % 4 == 0 { "a" } else { "b" }, "t");
+            row.ts(Timestamp::from_nanos(BEGIN + n * STEP)).build().unwrap()
+        };
+        let rows: Vec<Vec<Event>> = [0..60, 60..61].into_iter().map(|rows| rows.map(row).collect()).collect();
+        Place::write(&*backend, "e", &rows);
+        if let Place::Sqlite(database) = &place {
+            let closed = "SELECT count(*) FROM segments WHERE kind = 'events' AND state = 'closed' AND indexes = 3";
+            eventually("the first rows' segment is closed", || database.number(closed) == 1);
+        }
+        let filter = Filter::new().since(Timestamp::from_nanos(BEGIN)).until(Timestamp::from_nanos(BEGIN + 30 * STEP));
+        let ask =
+            |repository: &Repository| (hours(repository, &filter), values(repository, EventColumn::Service, &filter));
+        let service = |name: &str, rows| (Some(name.to_owned()), rows);
+        let (hour, services) = ask(&repository);
+        assert_eq!((hour.len(), hour[0].1, &services[..]), (1, 30, &[service("b", 22), service("a", 8)][..]));
+        let table = match &place {
+            Place::Sqlite(database) => {
+                let closed = "SELECT kind || '_' || number FROM segments WHERE kind = 'events' AND state = 'closed'";
+                database.text(closed)
+            }
+            Place::Mysql { .. } => "events".to_owned(),
+        };
+        let rename = |name: &str| place.execute(&format!("UPDATE {table} SET service = '{name}' WHERE service <> 'b'"));
+        let mut names = ["c", "d"].into_iter().cycle();
+        // On a server they are from when the id has moved up.
+        eventually("counts are kept", || {
+            let before = ask(&repository);
+            rename(names.next().unwrap());
+            ask(&repository) == before
+        });
+        let kept = ask(&repository);
+        rename("e");
+        assert_eq!(ask(&repository), kept);
+        assert_eq!(ask(&place.repository()), (hour, vec![service("b", 22), service("e", 8)]));
+        if let Place::Mysql { .. } = &place {
+            place.execute("DELETE FROM events ORDER BY id LIMIT 10");
+            assert_eq!(ask(&repository).1, [service("b", 15), service("e", 5)]);
+        }
+    }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -24,7 +24,8 @@ use super::session::{check_password, refused, start};
 use crate::backend::sql::query::arms::{Arm, prune};
 use crate::backend::sql::query::record::{CaptureRow, CaptureSql, EventRow, EventSql, Fetch};
 use crate::backend::sql::query::statement::{Returning, Sql};
-use crate::backend::sql::query::{Database, Extent, Grouped, Keyed, Snapshot};
+use crate::backend::sql::query::tallies::Shelf;
+use crate::backend::sql::query::{Database, Extent, Grouped, Keyed, Snapshot, quarters};
 use crate::chunk::RowKind;
 use crate::config::MysqlConfig;
 use crate::database_url::MysqlUrl;
@@ -32,9 +33,11 @@ use crate::error::{Error, ErrorKind};
 use crate::repository::Filter;
 
 mod doubtful;
+mod kept;
 mod settled;
 mod words;
 
+use kept::{Counted, Ledge};
 use settled::Gaps;
 use words::MysqlWords;
 
@@ -56,8 +59,11 @@ pub(crate) struct Reader {
     patience: Duration,
     recycle: Duration,
     pre_ping: bool,
+    longest_transaction: Duration,
     /// For each kind of rows.
     gaps: Mutex<[Gaps; 2]>,
+    ledges: [Ledge; 2],
+    shelf: Arc<Shelf>,
 }
 
 /// A link that waits, since when it is open, and the shapes of the statements that it keeps.
@@ -85,7 +91,10 @@ impl Reader {
             patience: config.statement_timeout,
             recycle: config.recycle,
             pre_ping: config.pre_ping,
+            longest_transaction: config.longest_transaction,
             gaps: Mutex::default(),
+            ledges: Default::default(),
+            shelf: Arc::default(),
         })
     }
 
@@ -142,6 +151,8 @@ fn check_version(version: Option<i64>, name: &str) -> Result<(), Fault> {
 pub(crate) struct Visit {
     kept: Kept,
     url: MysqlUrl,
+    /// For each kind of rows what was counted before the transaction began.
+    counted: [Option<Counted>; 2],
 }
 
 impl Database for Reader {
@@ -172,6 +183,26 @@ impl Database for Reader {
         }
         Ok(arms)
     }
+
+    fn prepare_counts(&self, kind: RowKind) -> Result<(), Error> {
+        self.move_up(kind, &self.shelf)
+    }
+
+    fn counted_arms<R: Fetch>(visit: &mut Visit, filter: &Filter<R::Column>) -> Result<Vec<Arm>, Error> {
+        let mut arms = Self::arms::<R>(visit, filter)?;
+        let is_plain = filter.conditions().is_empty() && filter.ids() == (i64::MIN, i64::MAX);
+        let (Some(counted), [arm], true) = (visit.counted[R::KIND.index()].take(), &mut arms[..], is_plain) else {
+            return Ok(arms);
+        };
+        if let Some(changing) = visit.changing(R::KIND, &counted)? {
+            let times = Sql::default().own(format!("SELECT 0, min(ts), max(ts) FROM {}", R::KIND.table()));
+            if let Some((_, Some(first), Some(last))) = visit.extents(times)?.first() {
+                (arm.times, arm.quarters) =
+                    ((*first, *last), Some(quarters::Kept::new(Arc::clone(&counted.quarters), changing)));
+            }
+        }
+        Ok(arms)
+    }
 }
 
 impl Reader {
@@ -183,7 +214,8 @@ impl Reader {
         let _inside = runtime.enter();
         let failed = |fault| refused(&self.url, fault);
         let (_place, kept) = pollster::block_on(self.take()).map_err(failed)?;
-        let mut visit = Visit { kept, url: self.url.clone() };
+        let counted = self.ledges.each_ref().map(Ledge::counted);
+        let mut visit = Visit { kept, url: self.url.clone(), counted };
         pollster::block_on(visit.kept.link.batch(begin)).map_err(failed)?;
         let answer = work(&mut visit);
         // A link that is not given back is dirty, and so closed.

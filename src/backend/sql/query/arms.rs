@@ -4,9 +4,7 @@
 //! segment's ids and times lie within what the catalogue says, whatever else is true of it; where it says
 //! nothing (the open segment, a server's table), anything may be there. Segments are disjoint in ids, but not in times.
 
-use std::sync::Arc;
-
-use super::quarters::Quarters;
+use super::quarters::Kept;
 use crate::repository::{Column, Direction, Filter, Sort};
 
 /// A table with rows of one kind, as queries see it.
@@ -20,7 +18,7 @@ pub(crate) struct Arm {
     /// Of conditions of the filter, by number, the rows that satisfy them without the database being able to tell.
     pub(crate) known: Vec<(usize, Vec<i64>)>,
     /// Of rows that do not change any more: how many there are of each time, as far as they have been counted.
-    pub(crate) quarters: Option<Arc<Quarters>>,
+    pub(crate) quarters: Option<Kept>,
 }
 
 impl Arm {

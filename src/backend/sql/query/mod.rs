@@ -41,6 +41,7 @@ pub(crate) mod quarters;
 pub(crate) mod record;
 mod sessions;
 pub(crate) mod statement;
+pub(crate) mod tallies;
 mod tally;
 
 use arms::Arm;
@@ -111,6 +112,16 @@ pub(crate) trait Database: Send + Sync + 'static {
 
     /// Returns the arms of a kind's rows that may hold rows which `filter` leaves.
     fn arms<R: Fetch>(snapshot: &mut Self::Snapshot, filter: &Filter<R::Column>) -> Result<Vec<Arm>, Error>;
+
+    /// Brings up to date what is kept of counts, before the snapshot of a question that can use it.
+    fn prepare_counts(&self, _kind: RowKind) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Returns the arms with what has been counted of them.
+    fn counted_arms<R: Fetch>(snapshot: &mut Self::Snapshot, filter: &Filter<R::Column>) -> Result<Vec<Arm>, Error> {
+        Self::arms::<R>(snapshot, filter)
+    }
 }
 
 /// A database as `repository` sees it.
@@ -138,6 +149,23 @@ impl<D: Database> Tables<D> {
         work: impl FnOnce(&mut D::Snapshot) -> Result<T, Error> + Send,
     ) -> Result<T, Error> {
         self.measured(op, kind, || self.0.aside(|| self.0.ask(work)))
+    }
+
+    /// The same for what can use counts that are kept.
+    fn answer_counted<R: Fetch, T: Send>(
+        &self,
+        op: &'static str,
+        filter: &Filter<R::Column>,
+        work: impl FnOnce(&mut D::Snapshot) -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
+        let is_plain = filter.conditions().is_empty();
+        let ask = || {
+            if is_plain {
+                self.0.prepare_counts(R::KIND)?;
+            }
+            self.0.ask(work)
+        };
+        self.measured(op, R::KIND, || self.0.aside(ask))
     }
 
     /// The one way to every answer.
@@ -174,7 +202,9 @@ impl<R: Fetch, D: Database> Table<R> for Tables<D> {
     }
 
     fn count_by(&self, column: R::Column, filter: &Filter<R::Column>, limit: usize) -> Result<Vec<Tally>, Error> {
-        self.answer_aside("count_by", R::KIND, |snapshot| tally::count_by::<R, D>(snapshot, column, filter, limit))
+        self.answer_counted::<R, _>("count_by", filter, |snapshot| {
+            tally::count_by::<R, D>(snapshot, column, filter, limit)
+        })
     }
 
     fn sources(&self, filter: &Filter<R::Column>, limit: usize) -> Result<Vec<Source>, Error> {
@@ -182,11 +212,11 @@ impl<R: Fetch, D: Database> Table<R> for Tables<D> {
     }
 
     fn histogram(&self, filter: &Filter<R::Column>, buckets: &Buckets) -> Result<Vec<Bucket>, Error> {
-        self.answer_aside("histogram", R::KIND, |snapshot| tally::histogram::<R, D>(snapshot, filter, buckets))
+        self.answer_counted::<R, _>("histogram", filter, |snapshot| tally::histogram::<R, D>(snapshot, filter, buckets))
     }
 
     fn summary(&self, filter: &Filter<R::Column>) -> Result<Summary, Error> {
-        self.answer_aside("summary", R::KIND, |snapshot| tally::summary::<R, D>(snapshot, filter))
+        self.answer_counted::<R, _>("summary", filter, |snapshot| tally::summary::<R, D>(snapshot, filter))
     }
 }
 

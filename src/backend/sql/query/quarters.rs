@@ -1,7 +1,9 @@
-//! How many rows of a closed segment happened in which quarter of an hour, kept once they were counted.
+//! How many rows of a closed segment happened in which quarter of an hour, and how often they have which value of a
+//! column (`tallies`), kept once they were counted.
 //!
-//! A histogram whose only conditions are of time adds these up, and looks at rows only where its range cuts a quarter,
-//! and in the open segment. Quarters since every piece of every calendar consists of them, for times since 1980: see
+//! A histogram, and the most frequent values of a column, whose only conditions are of time add these up, and look at rows
+//! only where their range cuts a quarter, and in the open segment. On a server the whole table is one segment, of which
+//! quarters are counted anew that have got rows since: see `mysql/reader/kept`. Quarters since every piece of every calendar consists of them, for times since 1980: see
 //! `repository::Buckets`. They are counted when they are asked for, by the snapshot that asks, so a first question costs
 //! what it would cost without; nothing is counted ahead, since whoever sends rows chooses their times, and one of 1970
 //! beside one of today would mean a million quarters.
@@ -10,14 +12,14 @@
 //! drops it whole). Whoever deletes some of them by hand, past forebay, is told so by `db check`, and may be told the old
 //! counts of a segment as long as the repository is open.
 //!
-//! Turned down: keeping them in the file, which would make the writer count; and the sums of all addresses, of which an
-//! attacker makes as many as there are rows.
+//! Turned down: keeping them in the file, which would make the writer count.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::arms::Arm;
+use super::tallies::{Counts, Shelf};
 use crate::repository::{Buckets, Column, Filter};
 
 /// In nanoseconds.
@@ -26,23 +28,94 @@ const QUARTER: i64 = 900_000_000_000;
 pub(super) const MOST: usize = 2048;
 
 /// Counts of a closed segment's rows, by the number of the quarter since the Unix epoch.
-#[derive(Debug, Default)]
-pub(crate) struct Quarters(Mutex<HashMap<i64, u64>>);
+#[derive(Debug)]
+pub(crate) struct Quarters {
+    rows: Mutex<HashMap<i64, u64>>,
+    shelf: Arc<Shelf>,
+    number: u64,
+}
 
 impl Quarters {
+    /// Returns those of a segment of which nothing is known, whose tallies go to this shelf.
+    pub(crate) fn new(shelf: &Arc<Shelf>) -> Self {
+        Self { rows: Mutex::default(), shelf: Arc::clone(shelf), number: shelf.number() }
+    }
+
+    /// Takes over what is known, but for those quarters.
+    #[cfg(feature = "mysql")]
+    pub(crate) fn pass_on(&self, but: &BTreeSet<i64>) -> Self {
+        let heir = Self::new(&self.shelf);
+        let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known.retain(|quarter, _| !but.contains(quarter));
+        heir.keep(known.into_iter().collect());
+        self.shelf.pass_on(self.number, heir.number, but);
+        heir
+    }
+
     /// Returns what is known of each of these.
-    pub(super) fn known(&self, quarters: Range<i64>) -> Vec<Option<u64>> {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn known(&self, quarters: Range<i64>) -> Vec<Option<u64>> {
+        let counts = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         quarters.map(|quarter| counts.get(&quarter).copied()).collect()
     }
 
     /// Keeps counts; a segment that would have too many forgets those it had.
-    pub(super) fn keep(&self, counted: Vec<(i64, u64)>) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn keep(&self, counted: Vec<(i64, u64)>) {
+        let mut counts = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() + counted.len() > MOST {
             counts.clear();
         }
         counts.extend(counted.into_iter().take(MOST));
+    }
+}
+
+impl Drop for Quarters {
+    fn drop(&mut self) {
+        self.shelf.forget(self.number);
+    }
+}
+
+/// What an arm knows of its quarters.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    quarters: Arc<Quarters>,
+    /// Quarters with rows that are not in the counts: they are counted anew each time.
+    changing: Arc<BTreeSet<i64>>,
+}
+
+impl Kept {
+    pub(crate) fn new(quarters: Arc<Quarters>, changing: BTreeSet<i64>) -> Self {
+        Self { quarters, changing: Arc::new(changing) }
+    }
+
+    fn is_still(&self, quarter: i64) -> bool {
+        !self.changing.contains(&quarter)
+    }
+
+    /// Returns what is known of each of these.
+    pub(super) fn known(&self, quarters: Range<i64>) -> Vec<Option<u64>> {
+        let known = quarters.clone().zip(self.quarters.known(quarters));
+        known.map(|(quarter, rows)| rows.filter(|_| self.is_still(quarter))).collect()
+    }
+
+    /// Keeps counts.
+    pub(super) fn keep(&self, mut counted: Vec<(i64, u64)>) {
+        counted.retain(|(quarter, _)| self.is_still(*quarter));
+        self.quarters.keep(counted);
+    }
+
+    /// Returns the sums of a column's values over the quarters that are known, and the others.
+    pub(super) fn sum(&self, column: &'static str, quarters: Range<i64>) -> (Counts, Vec<i64>) {
+        let (still, changing): (Vec<_>, Vec<_>) = quarters.partition(|quarter| self.is_still(*quarter));
+        let (sums, mut unknown) = self.quarters.shelf.sum(self.quarters.number, column, &still);
+        unknown.extend(changing);
+        (sums, unknown)
+    }
+
+    /// Keeps how often each value of a column stands in a quarter.
+    pub(super) fn keep_tally(&self, column: &'static str, quarter: i64, counts: &[(Option<String>, u64)]) {
+        if self.is_still(quarter) {
+            self.quarters.shelf.keep(self.quarters.number, column, quarter, counts);
+        }
     }
 }
 
@@ -88,6 +161,19 @@ pub(super) fn pieces<C: Column>(arm: &Arm, filter: &Filter<C>) -> Option<Pieces>
         ends.push((quarters.end * QUARTER, last));
     }
     (quarters.end - quarters.start <= MOST as i64).then_some(Pieces { quarters, ends })
+}
+
+/// Returns the number of a row's quarter, as SQL.
+#[cfg(feature = "mysql")]
+pub(crate) fn quarter_of(divided_by: &str) -> String {
+    unit_of(divided_by, QUARTER)
+}
+
+/// Returns the number of a row's unit of time, as SQL. A quotient is cut towards zero; units go on below it.
+///
+/// The unit as text: with a bound value in its place MySQL would not know that what is grouped by is what comes back.
+pub(super) fn unit_of(divided_by: &str, unit: i64) -> String {
+    format!("ts {divided_by} {unit} - (ts % {unit} < 0)")
 }
 
 /// Returns the first and the last moment of a quarter, both within.
@@ -160,12 +246,12 @@ mod tests {
 
     #[test]
     fn a_segment_that_would_keep_too_many_quarters_forgets_those_it_had() {
-        let quarters = Quarters::default();
+        let quarters = Quarters::new(&Arc::default());
         quarters.keep((0..MOST as i64).map(|quarter| (quarter, 1)).collect());
         assert_eq!(quarters.known(0..1), [Some(1)]);
         quarters.keep(vec![(-1, 7)]);
         assert_eq!(quarters.known(-1..1), [Some(7), None]);
         quarters.keep((0..2 * MOST as i64).map(|quarter| (quarter, 1)).collect());
-        assert!(quarters.0.lock().unwrap().len() <= MOST);
+        assert!(quarters.rows.lock().unwrap().len() <= MOST);
     }
 }

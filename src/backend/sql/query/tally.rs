@@ -4,13 +4,14 @@
 //! a database steps through the index without looking at values, instead of sorting them. Elsewhere rows are grouped by a
 //! unit of time that divides the buckets. What has been counted of a closed segment once is kept: see `quarters`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use super::arms::Arm;
 use super::condition::{Walk, conditions};
 use super::quarters::{self, Pieces, moments, pieces};
 use super::record::Fetch;
 use super::statement::Sql;
+use super::tallies::Counts;
 use super::{Database, Dialect, Snapshot};
 use crate::error::Error;
 use crate::repository::{Bucket, Buckets, Column, ColumnKind, Condition, Filter, Source, Summary, Tally, Test};
@@ -51,23 +52,58 @@ pub(super) fn count_by<R: Fetch, D: Database>(
     filter: &Filter<R::Column>,
     limit: usize,
 ) -> Result<Vec<Tally>, Error> {
-    let name = column.name();
-    let (what, group) = match column.kind() {
-        ColumnKind::Text => (format!("{name}, count(*)"), D::Dialect::group(name)),
-        ColumnKind::Address => (format!("{name}, count(*)"), name.to_owned()),
-        ColumnKind::Number => (format!("CAST({name} AS {}), count(*)", D::Dialect::TEXT), name.to_owned()),
-    };
     let mut counts: HashMap<Option<String>, u64> = HashMap::new();
-    for arm in D::arms::<R>(snapshot, filter)? {
-        let sql = from::<R, D>(what.clone(), &arm, filter).own(format!(" GROUP BY {group}"));
-        for (key, rows) in snapshot.keyed(sql)? {
-            *counts.entry(key).or_default() += rows as u64;
-        }
+    for arm in D::counted_arms::<R>(snapshot, filter)? {
+        add_values::<R, D>(snapshot, &arm, (column.name(), column.kind()), filter, &mut counts)?;
     }
     let mut tallies: Vec<_> = counts.into_iter().map(|(key, rows)| Tally { key, rows }).collect();
     tallies.sort_unstable_by(|a, b| b.rows.cmp(&a.rows).then_with(|| a.key.cmp(&b.key)));
     tallies.truncate(limit);
     Ok(tallies)
+}
+
+/// Adds how often each value of a column stands in the rows of an arm that `filter` leaves.
+fn add_values<R: Fetch, D: Database>(
+    snapshot: &mut D::Snapshot,
+    arm: &Arm,
+    column: (&'static str, ColumnKind),
+    filter: &Filter<R::Column>,
+    counts: &mut HashMap<Option<String>, u64>,
+) -> Result<(), Error> {
+    let mut add =
+        |values: Counts| values.into_iter().for_each(|(value, rows)| *counts.entry(value).or_default() += rows);
+    let kept = arm.quarters.as_ref().filter(|_| arm.is_indexed);
+    let Some((kept, Pieces { quarters, ends })) = kept.and_then(|kept| Some((kept, pieces(arm, filter)?))) else {
+        add(values::<R, D>(snapshot, arm, column, filter)?);
+        return Ok(());
+    };
+    let mut count = |(first, last)| values::<R, D>(snapshot, arm, column, &Filter::new().and(Test::Times(first, last)));
+    for end in ends {
+        add(count(end)?);
+    }
+    let (sums, unknown) = kept.sum(column.0, quarters);
+    add(sums);
+    for quarter in unknown {
+        let values = count(moments(quarter))?;
+        kept.keep_tally(column.0, quarter, &values);
+        add(values);
+    }
+    Ok(())
+}
+
+fn values<R: Fetch, D: Database>(
+    snapshot: &mut D::Snapshot,
+    arm: &Arm,
+    (name, kind): (&'static str, ColumnKind),
+    filter: &Filter<R::Column>,
+) -> Result<Counts, Error> {
+    let (what, group) = match kind {
+        ColumnKind::Text => (format!("{name}, count(*)"), D::Dialect::group(name)),
+        ColumnKind::Address => (format!("{name}, count(*)"), name.to_owned()),
+        ColumnKind::Number => (format!("CAST({name} AS {}), count(*)", D::Dialect::TEXT), name.to_owned()),
+    };
+    let sql = from::<R, D>(what, arm, filter).own(format!(" GROUP BY {group}"));
+    Ok(snapshot.keyed(sql)?.into_iter().map(|(value, rows)| (value, rows as u64)).collect())
 }
 
 pub(super) fn sources<R: Fetch, D: Database>(
@@ -105,18 +141,17 @@ pub(super) fn summary<R: Fetch, D: Database>(
     filter: &Filter<R::Column>,
 ) -> Result<Summary, Error> {
     let (mut summary, mut times) = (Summary::default(), None);
-    let (mut sensors, mut sources) = (HashSet::new(), HashSet::new());
-    for arm in D::arms::<R>(snapshot, filter)? {
+    let (mut sensors, mut sources) = (HashMap::new(), HashMap::new());
+    for arm in D::counted_arms::<R>(snapshot, filter)? {
         let extent = snapshot.extents(from::<R, D>("count(*), min(ts), max(ts)".into(), &arm, filter))?;
         let Some((rows, Some(first), Some(last))) = extent.first() else { continue };
         summary.rows += *rows as u64;
         times = Some(times.map_or((*first, *last), |(a, b): (i64, i64)| (a.min(*first), b.max(*last))));
-        let by_sensor = format!(" GROUP BY {}", D::Dialect::group("sensor"));
-        let sql = from::<R, D>("sensor, count(*)".into(), &arm, filter).own(by_sensor);
-        sensors.extend(snapshot.keyed(sql)?.into_iter().filter_map(|(sensor, _)| sensor));
-        let sql = from::<R, D>("src_ip, count(*)".into(), &arm, filter).own(" GROUP BY src_ip");
-        sources.extend(snapshot.keyed(sql)?.into_iter().filter_map(|(address, _)| address));
+        add_values::<R, D>(snapshot, &arm, ("sensor", ColumnKind::Text), filter, &mut sensors)?;
+        add_values::<R, D>(snapshot, &arm, ("src_ip", ColumnKind::Address), filter, &mut sources)?;
     }
+    sensors.remove(&None);
+    sources.remove(&None);
     summary.times = times.map(|(first, last)| (Timestamp::from_nanos(first), Timestamp::from_nanos(last)));
     (summary.sensors, summary.sources) = (sensors.len() as u64, sources.len() as u64);
     Ok(summary)
@@ -128,7 +163,7 @@ pub(super) fn histogram<R: Fetch, D: Database>(
     buckets: &Buckets,
 ) -> Result<Vec<Bucket>, Error> {
     let mut counts: BTreeMap<i64, u64> = BTreeMap::new();
-    for arm in D::arms::<R>(snapshot, filter)? {
+    for arm in D::counted_arms::<R>(snapshot, filter)? {
         if add_quarters::<R, D>(snapshot, &arm, filter, buckets, &mut counts)? {
             continue;
         }
@@ -223,9 +258,7 @@ fn group<R: Fetch, D: Database>(
     counts: &mut BTreeMap<i64, u64>,
 ) -> Result<(), Error> {
     let unit = buckets.unit_nanos(arm.times.0.max(filter.times().0));
-    // A quotient is cut towards zero; units go on below it. The unit as text: with a bound value in its place MySQL would
-    // not know that what is grouped by is what comes back.
-    let what = format!("ts {} {unit} - (ts % {unit} < 0), count(*)", D::Dialect::DIVIDED_BY);
+    let what = quarters::unit_of(D::Dialect::DIVIDED_BY, unit) + ", count(*)";
     let sql = from::<R, D>(what, arm, filter).own(" GROUP BY 1");
     for (number, rows) in snapshot.pairs(sql)? {
         let ts = number.checked_mul(unit).unwrap_or(i64::MIN);

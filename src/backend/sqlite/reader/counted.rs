@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::backend::sql::query::quarters::Quarters;
+use crate::backend::sql::query::tallies::Shelf;
 use crate::chunk::RowKind;
 
 /// A closed segment, and no other.
@@ -24,18 +25,21 @@ pub(super) struct Identity {
 
 /// The counts of every closed segment in sight.
 #[derive(Debug, Default)]
-pub(super) struct Counted(Mutex<HashMap<Identity, Weak<Quarters>>>);
+pub(super) struct Counted {
+    segments: Mutex<HashMap<Identity, Weak<Quarters>>>,
+    shelf: Arc<Shelf>,
+}
 
 impl Counted {
     /// Returns a segment's counts, none at first.
     pub(super) fn of(&self, segment: Identity) -> Arc<Quarters> {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(quarters) = counted.get(&segment).and_then(Weak::upgrade) {
             return quarters;
         }
         // Only when there is a new segment, so not often.
         counted.retain(|_, quarters| quarters.strong_count() > 0);
-        let quarters = Arc::default();
+        let quarters = Arc::new(Quarters::new(&self.shelf));
         counted.insert(segment, Arc::downgrade(&quarters));
         quarters
     }
@@ -57,6 +61,6 @@ mod tests {
         assert!(!Arc::ptr_eq(&quarters, &counted.of(other)));
         drop(quarters);
         drop(counted.of(Identity { number: 2, ..one }));
-        assert_eq!(counted.0.lock().unwrap().len(), 1);
+        assert_eq!(counted.segments.lock().unwrap().len(), 1);
     }
 }

@@ -9,7 +9,7 @@
 //! Connections are read-only and never wait for the writer, nor does it wait for them: long work gives way (`aside.rs`).
 //! There are so many at most, kept with their prepared statements; who comes when all are in use waits for one.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -20,6 +20,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::open::{Access, SCHEMA_VERSION, check_owner, connect, pragma_number, unusable};
 use crate::backend::sql::query::arms::{Arm, prune};
+use crate::backend::sql::query::quarters::Kept;
 use crate::backend::sql::query::record::{CaptureRow, CaptureSql, EventRow, EventSql, Fetch};
 use crate::backend::sql::query::statement::{Returning, Sql};
 use crate::backend::sql::query::{Database, Extent, Grouped, Keyed, Snapshot};
@@ -278,7 +279,7 @@ fn read(connection: &mut Connection, kind: RowKind) -> QueryResult<Vec<Arm>> {
         // Only a closed one has been closed.
         let identity =
             closed_at.map(|closed_at| Identity { kind, number, rows, ids, times, life: (opened_at, closed_at) });
-        let quarters = identity.map(|identity| counted.of(identity));
+        let quarters = identity.map(|identity| Kept::new(counted.of(identity), BTreeSet::new()));
         Ok(Arm { table, times, ids, is_indexed, known: Vec::new(), quarters })
     })
     .collect()
