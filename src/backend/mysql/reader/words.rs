@@ -42,6 +42,7 @@ impl Dialect for MysqlWords {
         format!("{column}, LENGTH({column})")
     }
 
+    const RUNS: Option<&'static str> = None;
     const TEXT: &'static str = "CHAR";
     const DIVIDED_BY: &'static str = "DIV";
 }

@@ -67,6 +67,9 @@ pub(crate) trait Dialect {
     /// Returns the expression by which rows with one text in a column are put together.
     fn group(column: &'static str) -> String;
 
+    /// How often rows of a group have which quarter of an hour, as a text of [`quarters::Runs`], where there is such a
+    /// function.
+    const RUNS: Option<&'static str>;
     /// The type of a text, as CAST names it.
     const TEXT: &'static str;
     /// The operator of division without remainder.

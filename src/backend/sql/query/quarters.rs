@@ -15,6 +15,7 @@
 //! Turned down: keeping them in the file, which would make the writer count.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -116,6 +117,39 @@ impl Kept {
         if self.is_still(quarter) {
             self.quarters.shelf.keep(self.quarters.number, column, quarter, counts);
         }
+    }
+}
+
+/// How many rows of a group are of which quarter, as a text: `quarter:rows`, with commas. A quarter may come again.
+#[derive(Debug, Default)]
+pub(crate) struct Runs(Vec<(i64, u64)>);
+
+impl Runs {
+    /// Adds a row with this time.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+    pub(crate) fn add(&mut self, ts: i64) {
+        let quarter = ts.div_euclid(QUARTER);
+        match self.0.last_mut() {
+            Some((last, rows)) if *last == quarter => *rows += 1,
+            _ => self.0.push((quarter, 1)),
+        }
+    }
+
+    /// Reads the text.
+    pub(super) fn read(text: &str) -> impl Iterator<Item = (i64, u64)> {
+        text.split(',').filter_map(|run| {
+            let (quarter, rows) = run.split_once(':')?;
+            Some((quarter.parse().ok()?, rows.parse().ok()?))
+        })
+    }
+}
+
+impl fmt::Display for Runs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (quarter, rows)) in self.0.iter().enumerate() {
+            write!(f, "{}{quarter}:{rows}", if place == 0 { "" } else { "," })?;
+        }
+        Ok(())
     }
 }
 
@@ -225,6 +259,15 @@ mod tests {
                 prop_assert_eq!(first.div_euclid(QUARTER), last.div_euclid(QUARTER));
             }
         }
+    }
+
+    #[test]
+    fn runs_are_read_as_they_were_written() {
+        let mut runs = Runs::default();
+        assert_eq!(Runs::read(&runs.to_string()).count(), 0);
+        [0, 1, QUARTER - 1, QUARTER, -1, 0, i64::MAX].into_iter().for_each(|ts| runs.add(ts));
+        let last = i64::MAX / QUARTER;
+        assert_eq!(Runs::read(&runs.to_string()).collect::<Vec<_>>(), [(0, 3), (1, 1), (-1, 1), (0, 1), (last, 1)]);
     }
 
     #[test]

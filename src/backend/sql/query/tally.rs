@@ -8,17 +8,19 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::arms::Arm;
 use super::condition::{Walk, conditions};
-use super::quarters::{self, Pieces, moments, pieces};
+use super::quarters::{self, Pieces, Runs, moments, pieces};
 use super::record::Fetch;
 use super::statement::Sql;
 use super::tallies::Counts;
 use super::{Database, Dialect, Snapshot};
 use crate::error::Error;
-use crate::repository::{Bucket, Buckets, Column, ColumnKind, Condition, Filter, Source, Summary, Tally, Test};
+use crate::repository::{Bucket, Buckets, Column, ColumnKind, Condition, Filter, Sort, Source, Summary, Tally, Test};
 use crate::timestamp::Timestamp;
 
 /// Most buckets of one arm that are counted one by one.
 const MOST_RANGES: usize = 1000;
+/// Quarters of an arm that are counted one by one at most where one walk can count them all.
+const FEW: usize = 4;
 
 pub(super) fn count<R: Fetch, D: Database>(
     snapshot: &mut D::Snapshot,
@@ -77,18 +79,59 @@ fn add_values<R: Fetch, D: Database>(
         add(values::<R, D>(snapshot, arm, column, filter)?);
         return Ok(());
     };
-    let mut count = |(first, last)| values::<R, D>(snapshot, arm, column, &Filter::new().and(Test::Times(first, last)));
     for end in ends {
-        add(count(end)?);
+        add(values::<R, D>(snapshot, arm, column, &at(end))?);
     }
     let (sums, unknown) = kept.sum(column.0, quarters);
     add(sums);
+    let mut counted = match D::Dialect::RUNS {
+        Some(runs) if unknown.len() > FEW && R::TIMED.contains(&column.0) => {
+            values_by_quarter::<R, D>(snapshot, arm, column.0, runs, &unknown)?
+        }
+        _ => HashMap::new(),
+    };
     for quarter in unknown {
-        let values = count(moments(quarter))?;
+        let values = match counted.remove(&quarter) {
+            Some(values) => values,
+            None => values::<R, D>(snapshot, arm, column, &at(moments(quarter)))?,
+        };
         kept.keep_tally(column.0, quarter, &values);
         add(values);
     }
     Ok(())
+}
+
+/// Counts values of those quarters in one walk through the index that has the column and the time: one quarter after the
+/// other means to look at each row by itself.
+fn values_by_quarter<R: Fetch, D: Database>(
+    snapshot: &mut D::Snapshot,
+    arm: &Arm,
+    column: &'static str,
+    runs: &'static str,
+    quarters: &[i64],
+) -> Result<HashMap<i64, Counts>, Error> {
+    let mut counted: HashMap<i64, Counts> = quarters.iter().map(|quarter| (*quarter, Vec::new())).collect();
+    let [first, last] =
+        [quarters.iter().min(), quarters.iter().max()].map(|end| end.map_or((0, 0), |end| moments(*end)));
+    let sql = Sql::default().own(format!("SELECT {column}, {runs}, 0, 0, 0 FROM {}", arm.table));
+    // Sorted by id, so as not to take the index that has the time alone.
+    let filter = at::<R::Column>((first.0, last.1));
+    let sql = conditions::<_, D::Dialect>(sql, arm, &filter, Walk::By(Sort::Id)).own(format!(" GROUP BY {column}"));
+    for (value, runs, ..) in snapshot.grouped(sql)? {
+        for (quarter, rows) in runs.as_deref().map(Runs::read).into_iter().flatten() {
+            let Some(counts) = counted.get_mut(&quarter) else { continue };
+            match counts.last_mut() {
+                Some((last, sum)) if *last == value => *sum += rows,
+                _ => counts.push((value.clone(), rows)),
+            }
+        }
+    }
+    Ok(counted)
+}
+
+/// Asks for a range of time, both ends within.
+fn at<C: Column>((first, last): (i64, i64)) -> Filter<C> {
+    Filter::new().and(Test::Times(first, last))
 }
 
 fn values<R: Fetch, D: Database>(
@@ -195,9 +238,7 @@ fn add_quarters<R: Fetch, D: Database>(
         return Ok(false);
     };
     let Some(Pieces { quarters, ends }) = pieces(arm, filter) else { return Ok(false) };
-    let count = |snapshot: &mut D::Snapshot, (first, last): (i64, i64)| {
-        count_arm::<R, D>(snapshot, arm, &Filter::new().and(Test::Times(first, last)))
-    };
+    let count = |snapshot: &mut D::Snapshot, ends| count_arm::<R, D>(snapshot, arm, &at(ends));
     let mut add = |ts: i64, rows: u64| *counts.entry(buckets.start_nanos(ts)).or_default() += rows;
     for end in ends {
         add(end.0, count(snapshot, end)?);

@@ -1,4 +1,4 @@
-//! What SQLite says differently, and two functions that it does not have: ours, in Rust, on reading connections only.
+//! What SQLite says differently, and three functions that it does not have: ours, in Rust, on reading connections only.
 //!
 //! So a place in JSON is read by the code that says what it means (`repository::FieldPath`). Turned down: SQLite's own
 //! `json_extract`, which takes JSON5, and has its own way to write numbers.
@@ -7,9 +7,11 @@ use std::net::IpAddr;
 
 use diesel::prelude::*;
 use diesel::result::QueryResult;
-use diesel::sql_types::{Nullable, Text};
+use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sqlite::SqliteAggregateFunction;
 
 use crate::backend::sql::query::Dialect;
+use crate::backend::sql::query::quarters::Runs;
 use crate::backend::sql::query::statement::Sql;
 use crate::repository::FieldPath;
 
@@ -20,10 +22,25 @@ const BETWEEN: char = '\u{1f}';
 extern "SQL" {
     fn forebay_address(text: Nullable<Text>) -> Nullable<diesel::sql_types::Binary>;
     fn forebay_field(fields: Nullable<Text>, path: Text, text: Text) -> diesel::sql_types::Bool;
+    #[aggregate]
+    fn forebay_runs(ts: BigInt) -> Text;
+}
+
+impl SqliteAggregateFunction<i64> for Runs {
+    type Output = String;
+
+    fn step(&mut self, ts: i64) {
+        self.add(ts);
+    }
+
+    fn finalize(runs: Option<Self>) -> String {
+        runs.unwrap_or_default().to_string()
+    }
 }
 
 /// Makes the functions known to a connection.
 pub(super) fn register(connection: &mut SqliteConnection) -> QueryResult<()> {
+    forebay_runs_utils::register_impl::<Runs, _>(connection)?;
     forebay_address_utils::register_impl(connection, |text: Option<String>| {
         text.and_then(|text| text.parse::<IpAddr>().ok()).map(|address| match address {
             IpAddr::V4(address) => address.octets().to_vec(),
@@ -61,6 +78,7 @@ impl Dialect for SqliteWords {
         column.into()
     }
 
+    const RUNS: Option<&'static str> = Some("forebay_runs(ts)");
     const TEXT: &'static str = "TEXT";
     const DIVIDED_BY: &'static str = "/";
 }
