@@ -12,4 +12,5 @@ mod rules;
 pub(crate) mod schema;
 mod state;
 pub(crate) mod store;
+pub(crate) mod turns;
 mod users;

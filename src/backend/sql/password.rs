@@ -4,11 +4,12 @@
 //! and a flood of sign-ins must not turn it into all processors and all memory. So a few run at once and the others wait. A
 //! name that is not known costs the same as one that is: it is compared with a hash that nothing fits.
 
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 
+use super::turns::Turns;
 use crate::error::{Error, ErrorKind};
 use crate::repository::{MAX_PASSWORD, Password};
 
@@ -19,12 +20,18 @@ const LANES: u32 = 1;
 /// Most hashes at once, if there are so many processors.
 const MOST_AT_ONCE: usize = 4;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hasher {
-    at_work: Mutex<usize>,
-    freed: Condvar,
+    turns: Turns,
     /// The hash that nothing fits.
     dummy: OnceLock<String>,
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        let most = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE);
+        Self { turns: Turns::new(most), dummy: OnceLock::new() }
+    }
 }
 
 impl Hasher {
@@ -39,7 +46,7 @@ impl Hasher {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(|error| failed(error.to_string()))?;
         let salt = SaltString::encode_b64(&salt).map_err(|error| failed(error.to_string()))?;
-        let _turn = self.turn();
+        let _turn = self.turns.take();
         let hash = argon2()?.hash_password(bytes, &salt).map_err(|error| failed(error.to_string()))?;
         Ok(hash.to_string())
     }
@@ -61,29 +68,10 @@ impl Hasher {
         // The cause is left out: it could name a part of the hash.
         let stored = PasswordHash::new(hash.unwrap_or(dummy))
             .map_err(|_| Error::new(ErrorKind::Database, "a stored password hash is none; set the password anew"))?;
-        let _turn = self.turn();
+        let _turn = self.turns.take();
         // `verify_password` compares in constant time.
         let fits = argon2()?.verify_password(password.reveal(), &stored).is_ok();
         Ok(fits && hash.is_some())
-    }
-
-    fn turn(&self) -> Turn<'_> {
-        let most = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE);
-        let at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut at_work =
-            self.freed.wait_while(at_work, |at_work| *at_work >= most).unwrap_or_else(PoisonError::into_inner);
-        *at_work += 1;
-        Turn(self)
-    }
-}
-
-/// The right to hash; given back on drop.
-struct Turn<'a>(&'a Hasher);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        *self.0.at_work.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.freed.notify_one();
     }
 }
 
@@ -125,6 +113,6 @@ mod tests {
                 scope.spawn(|| assert!(hasher.fits(&Password::new("correct horse"), Some(&hash)).unwrap()));
             }
         });
-        assert_eq!(*hasher.at_work.lock().unwrap(), 0);
+        assert!(hasher.turns.take_within(std::time::Duration::ZERO).is_some());
     }
 }

@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::arms::Arm;
-use super::tallies::{Counts, Shelf};
+use super::tallies::{Counts, Pairs, Shelf};
 use crate::repository::{Buckets, Column, Filter};
 
 /// In nanoseconds.
@@ -104,16 +104,16 @@ impl Kept {
         self.quarters.keep(counted);
     }
 
-    /// Returns the sums of a column's values over the quarters that are known, and the others.
-    pub(super) fn sum(&self, column: &'static str, quarters: Range<i64>) -> (Counts, Vec<i64>) {
+    /// Adds up a column's values over the quarters that are known, and returns the others.
+    pub(super) fn sum(&self, column: &'static str, quarters: Range<i64>, into: &mut Counts) -> Vec<i64> {
         let (still, changing): (Vec<_>, Vec<_>) = quarters.partition(|quarter| self.is_still(*quarter));
-        let (sums, mut unknown) = self.quarters.shelf.sum(self.quarters.number, column, &still);
+        let mut unknown = self.quarters.shelf.sum(self.quarters.number, column, &still, into);
         unknown.extend(changing);
-        (sums, unknown)
+        unknown
     }
 
     /// Keeps how often each value of a column stands in a quarter.
-    pub(super) fn keep_tally(&self, column: &'static str, quarter: i64, counts: &[(Option<String>, u64)]) {
+    pub(super) fn keep_tally(&self, column: &'static str, quarter: i64, counts: &Pairs) {
         if self.is_still(quarter) {
             self.quarters.shelf.keep(self.quarters.number, column, quarter, counts);
         }

@@ -11,7 +11,7 @@ use super::condition::{Walk, conditions};
 use super::quarters::{self, Pieces, Runs, moments, pieces};
 use super::record::Fetch;
 use super::statement::Sql;
-use super::tallies::Counts;
+use super::tallies::{Counts, Pairs};
 use super::{Database, Dialect, Snapshot};
 use crate::error::Error;
 use crate::repository::{Bucket, Buckets, Column, ColumnKind, Condition, Filter, Sort, Source, Summary, Tally, Test};
@@ -54,14 +54,11 @@ pub(super) fn count_by<R: Fetch, D: Database>(
     filter: &Filter<R::Column>,
     limit: usize,
 ) -> Result<Vec<Tally>, Error> {
-    let mut counts: HashMap<Option<String>, u64> = HashMap::new();
+    let mut counts = Counts::default();
     for arm in D::counted_arms::<R>(snapshot, filter)? {
         add_values::<R, D>(snapshot, &arm, (column.name(), column.kind()), filter, &mut counts)?;
     }
-    let mut tallies: Vec<_> = counts.into_iter().map(|(key, rows)| Tally { key, rows }).collect();
-    tallies.sort_unstable_by(|a, b| b.rows.cmp(&a.rows).then_with(|| a.key.cmp(&b.key)));
-    tallies.truncate(limit);
-    Ok(tallies)
+    Ok(counts.top(limit))
 }
 
 /// Adds how often each value of a column stands in the rows of an arm that `filter` leaves.
@@ -70,20 +67,17 @@ fn add_values<R: Fetch, D: Database>(
     arm: &Arm,
     column: (&'static str, ColumnKind),
     filter: &Filter<R::Column>,
-    counts: &mut HashMap<Option<String>, u64>,
+    counts: &mut Counts,
 ) -> Result<(), Error> {
-    let mut add =
-        |values: Counts| values.into_iter().for_each(|(value, rows)| *counts.entry(value).or_default() += rows);
     let kept = arm.quarters.as_ref().filter(|_| arm.is_indexed);
     let Some((kept, Pieces { quarters, ends })) = kept.and_then(|kept| Some((kept, pieces(arm, filter)?))) else {
-        add(values::<R, D>(snapshot, arm, column, filter)?);
+        counts.add_all(&values::<R, D>(snapshot, arm, column, filter)?);
         return Ok(());
     };
     for end in ends {
-        add(values::<R, D>(snapshot, arm, column, &at(end))?);
+        counts.add_all(&values::<R, D>(snapshot, arm, column, &at(end))?);
     }
-    let (sums, unknown) = kept.sum(column.0, quarters);
-    add(sums);
+    let unknown = kept.sum(column.0, quarters, counts);
     let mut counted = match D::Dialect::RUNS {
         Some(runs) if unknown.len() > FEW && R::TIMED.contains(&column.0) => {
             values_by_quarter::<R, D>(snapshot, arm, column.0, runs, &unknown)?
@@ -96,7 +90,7 @@ fn add_values<R: Fetch, D: Database>(
             None => values::<R, D>(snapshot, arm, column, &at(moments(quarter)))?,
         };
         kept.keep_tally(column.0, quarter, &values);
-        add(values);
+        counts.add_all(&values);
     }
     Ok(())
 }
@@ -109,8 +103,8 @@ fn values_by_quarter<R: Fetch, D: Database>(
     column: &'static str,
     runs: &'static str,
     quarters: &[i64],
-) -> Result<HashMap<i64, Counts>, Error> {
-    let mut counted: HashMap<i64, Counts> = quarters.iter().map(|quarter| (*quarter, Vec::new())).collect();
+) -> Result<HashMap<i64, Pairs>, Error> {
+    let mut counted: HashMap<i64, Pairs> = quarters.iter().map(|quarter| (*quarter, Vec::new())).collect();
     let [first, last] =
         [quarters.iter().min(), quarters.iter().max()].map(|end| end.map_or((0, 0), |end| moments(*end)));
     let sql = Sql::default().own(format!("SELECT {column}, {runs}, 0, 0, 0 FROM {}", arm.table));
@@ -139,7 +133,7 @@ fn values<R: Fetch, D: Database>(
     arm: &Arm,
     (name, kind): (&'static str, ColumnKind),
     filter: &Filter<R::Column>,
-) -> Result<Counts, Error> {
+) -> Result<Pairs, Error> {
     let (what, group) = match kind {
         ColumnKind::Text => (format!("{name}, count(*)"), D::Dialect::group(name)),
         ColumnKind::Address => (format!("{name}, count(*)"), name.to_owned()),
@@ -184,7 +178,7 @@ pub(super) fn summary<R: Fetch, D: Database>(
     filter: &Filter<R::Column>,
 ) -> Result<Summary, Error> {
     let (mut summary, mut times) = (Summary::default(), None);
-    let (mut sensors, mut sources) = (HashMap::new(), HashMap::new());
+    let (mut sensors, mut sources) = (Counts::default(), Counts::default());
     for arm in D::counted_arms::<R>(snapshot, filter)? {
         let extent = snapshot.extents(from::<R, D>("count(*), min(ts), max(ts)".into(), &arm, filter))?;
         let Some((rows, Some(first), Some(last))) = extent.first() else { continue };
@@ -193,8 +187,6 @@ pub(super) fn summary<R: Fetch, D: Database>(
         add_values::<R, D>(snapshot, &arm, ("sensor", ColumnKind::Text), filter, &mut sensors)?;
         add_values::<R, D>(snapshot, &arm, ("src_ip", ColumnKind::Address), filter, &mut sources)?;
     }
-    sensors.remove(&None);
-    sources.remove(&None);
     summary.times = times.map(|(first, last)| (Timestamp::from_nanos(first), Timestamp::from_nanos(last)));
     (summary.sensors, summary.sources) = (sensors.len() as u64, sources.len() as u64);
     Ok(summary)

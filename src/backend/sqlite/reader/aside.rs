@@ -3,18 +3,35 @@
 //! A reader waits for no lock of the writer's, but processors are shared: four readers that ask without a pause would take
 //! most of two. What a sensor sends comes first; a question that looks at many rows is answered with the rest. A thread may
 //! lower its own priority and not raise it again without rights, so it is one for each question: 30 to 60 µs (medians
-//! of 2000 on the machine of the README), where the work takes milliseconds. Without another use for the processors a low priority costs nothing.
+//! of 2000 on the machine of the README), where the work takes milliseconds. Without another use for the processors a low
+//! priority costs nothing.
+//!
+//! And there is one such thread for every two processors: two that read on one and the same beside the writer take its
+//! caches and its memory's time. Who has waited for a turn for a second goes on without one, so that nobody waits for
+//! somebody else's very long question.
 //!
 //! Turned down: threads that keep their connections and answer everything, where each page would pay for the
 //! way there and back; idle scheduling (`SCHED_IDLE`), where a snapshot could be held for as long as anybody is busy, and the
 //! write-ahead log would grow for as long.
 
-/// Steps of niceness that long work gives way: a tenth of the time where both want the same processor (sched(7)).
+use std::time::Duration;
+
+use crate::backend::sql::turns::Turns;
+
+/// Steps of niceness that long work gives way: 15 parts of 1024 where both want the same processor (sched(7)).
 #[cfg(target_os = "linux")]
-const GIVES_WAY: i32 = 10;
+const GIVES_WAY: i32 = 19;
+/// How long somebody waits for a turn.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Returns as many turns as may be at once.
+pub(super) fn turns() -> Turns {
+    Turns::new(std::thread::available_parallelism().map_or(1, usize::from) / 2)
+}
 
 /// Does `work` on a thread of low priority, and waits for it.
-pub(super) fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(super) fn aside<T: Send>(turns: &Turns, work: impl FnOnce() -> T + Send) -> T {
+    let _turn = turns.take_within(PATIENCE);
     let mut work = Some(work);
     let answer = std::thread::scope(|scope| {
         let thread = || {
@@ -50,13 +67,16 @@ mod tests {
     fn only_the_thread_of_the_question_gives_way() {
         let nice = || rustix::process::getpriority_process(None).unwrap();
         let before = nice();
-        assert_eq!(aside(nice), (before + GIVES_WAY).min(19));
+        assert_eq!(aside(&turns(), nice), (before + GIVES_WAY).min(19));
         assert_eq!(nice(), before);
     }
 
     #[test]
     fn a_panic_of_the_work_is_that_of_the_caller() {
-        let panic = std::panic::catch_unwind(|| aside(|| panic!("in the middle"))).unwrap_err();
+        let turns = Turns::new(1);
+        let work = || aside(&turns, || panic!("in the middle"));
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_err();
         assert_eq!(panic.downcast_ref(), Some(&"in the middle"));
+        assert!(turns.take_within(Duration::ZERO).is_some(), "its turn is given back");
     }
 }

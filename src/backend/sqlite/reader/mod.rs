@@ -24,6 +24,7 @@ use crate::backend::sql::query::quarters::Kept;
 use crate::backend::sql::query::record::{CaptureRow, CaptureSql, EventRow, EventSql, Fetch};
 use crate::backend::sql::query::statement::{Returning, Sql};
 use crate::backend::sql::query::{Database, Extent, Grouped, Keyed, Snapshot};
+use crate::backend::sql::turns::Turns;
 use crate::chunk::RowKind;
 use crate::error::{Error, ErrorKind};
 use crate::repository::Filter;
@@ -46,6 +47,7 @@ pub(crate) struct Reader {
     desks: Mutex<Desks>,
     counted: Arc<Counted>,
     is_free: Condvar,
+    turns: Turns,
 }
 
 /// Connections that nobody uses, and how many more there may be.
@@ -87,7 +89,7 @@ impl Reader {
             return Err(Error::new(ErrorKind::OlderSchema, format!("{why}; {advice}")));
         }
         let desks = Desks { idle: vec![connection], more: connections.max(1) - 1 };
-        Ok(Self { path, desks: Mutex::new(desks), counted, is_free: Condvar::new() })
+        Ok(Self { path, desks: Mutex::new(desks), counted, is_free: Condvar::new(), turns: aside::turns() })
     }
 
     /// Takes a connection, which [`give_back`](Self::give_back) must follow; waits while all are in use.
@@ -149,7 +151,7 @@ impl Database for Reader {
     }
 
     fn aside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        aside::aside(work)
+        aside::aside(&self.turns, work)
     }
 
     /// There is one writer, and it commits in the order of ids.
