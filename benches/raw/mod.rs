@@ -22,7 +22,7 @@ const INSERT: &str = "INSERT OR FAIL INTO events (ts,sensor,service,event_type,s
 /// A connection that is closed on drop.
 pub struct Connection(*mut ffi::sqlite3);
 
-// SAFETY: SQLite is built threadsafe (serialized), and each connection here is used by one thread at a time.
+// SAFETY: SQLite is built threadsafe, and each connection here is used by one thread at a time.
 unsafe impl Send for Connection {}
 
 /// A prepared statement; must go before its connection, which the borrow sees to.
