@@ -145,10 +145,10 @@ impl File {
         let written = self.with_connection(&mut writer, |Open { connection, segments }| {
             self.log.make_room(connection)?;
             self.log.locked(|| connection.batch_execute("BEGIN IMMEDIATE")).map_err(error::of_transaction)?;
-            let rows = insert::insert(connection, batch, &RowKind::ALL.map(|kind| segments.place(kind)))?;
+            let added = insert::insert(connection, batch, &RowKind::ALL.map(|kind| segments.place(kind)))?;
             connection.batch_execute("COMMIT").map_err(error::of_transaction)?;
             for kind in RowKind::ALL {
-                segments.committed(kind, rows[kind.index()] as i64, batch.bytes_of(kind) as i64);
+                segments.committed(kind, added[kind.index()], batch.bytes_of(kind) as i64);
             }
             Ok(())
         });

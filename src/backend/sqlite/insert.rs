@@ -8,7 +8,7 @@ use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use diesel::sqlite::Sqlite as SqliteDialect;
 
 use super::error;
-use super::segments::Place;
+use super::segments::{Added, Place};
 use crate::backend::WriteError;
 use crate::backend::sql::ledger::LedgerRow;
 use crate::backend::sql::rows::{Cell, Columns, Dialect, Ids, Insert};
@@ -21,13 +21,12 @@ use crate::timestamp::Timestamp;
 
 /// Inserts what is not in the ledger yet.
 ///
-/// `places` say where the rows of each kind go. Returns how many rows of each kind were inserted, derived ones with the
-/// captures.
+/// `places` say where the rows of each kind go. Returns what was inserted of each kind, derived rows with the captures.
 pub(super) fn insert(
     connection: &mut SqliteConnection,
     batch: &Batch,
     places: &[Place; 2],
-) -> Result<[usize; 2], WriteError> {
+) -> Result<[Added; 2], WriteError> {
     let now = Timestamp::now();
     let mut events = Numbered::with_capacity(batch.len());
     let mut captures = Numbered::with_capacity(batch.len());
@@ -41,12 +40,12 @@ pub(super) fn insert(
         for row in entry.rows() {
             match row {
                 RowRef::Event(event) => {
-                    events.push(index, event);
+                    events.push(index, event, event.ts());
                     if let Some(capture) = event.derived() {
-                        captures.push(index, capture);
+                        captures.push(index, capture, capture.ts());
                     }
                 }
-                RowRef::Capture(capture) => captures.push(index, capture),
+                RowRef::Capture(capture) => captures.push(index, capture, capture.ts()),
                 RowRef::Rejected(row) => {
                     set_aside(connection, &row, now).map_err(|error| error::of_rows(error, vec![index]))?;
                 }
@@ -56,7 +55,7 @@ pub(super) fn insert(
     }
     insert_rows::<Event>(connection, &events, &places[0])?;
     insert_rows::<Capture>(connection, &captures, &places[1])?;
-    Ok([events.rows.len(), captures.rows.len()])
+    Ok([events.added, captures.added])
 }
 
 fn set_aside(connection: &mut SqliteConnection, rejected: &RejectedRow<'_>, now: Timestamp) -> QueryResult<usize> {
@@ -79,14 +78,16 @@ fn set_aside(connection: &mut SqliteConnection, rejected: &RejectedRow<'_>, now:
 struct Numbered<'a, R> {
     rows: Vec<&'a R>,
     numbers: Vec<usize>,
+    added: Added,
 }
 
 impl<'a, R> Numbered<'a, R> {
     fn with_capacity(rows: usize) -> Self {
-        Self { rows: Vec::with_capacity(rows), numbers: Vec::with_capacity(rows) }
+        Self { rows: Vec::with_capacity(rows), numbers: Vec::with_capacity(rows), added: Added::default() }
     }
 
-    fn push(&mut self, number: usize, row: &'a R) {
+    fn push(&mut self, number: usize, row: &'a R, ts: Timestamp) {
+        self.added.push(ts.as_nanos());
         self.rows.push(row);
         self.numbers.push(number);
     }

@@ -92,10 +92,7 @@ fn describe(connection: &mut SqliteConnection, status: &mut DatabaseStatus) -> Q
             is_counted: true,
             bytes: of_kind().map(|segment| segments.bytes_of(segment) as u64).sum(),
         });
-        let open = segments.all().find(|segment| segment.kind == kind && segment.state == State::Open);
-        let in_open =
-            open.map_or(Ok(None), |open| number(connection, &format!("SELECT max(ts) FROM {}", open.table())))?;
-        let newest = of_kind().filter_map(|segment| segment.last_ts).chain(in_open).max();
+        let newest = of_kind().filter_map(|segment| segment.last_ts).max();
         status.newest[kind.index()] = newest.map(Timestamp::from_nanos);
     }
     let ledger: LedgerCounts = diesel::sql_query(

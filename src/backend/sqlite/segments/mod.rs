@@ -54,6 +54,23 @@ pub(super) struct Place {
     pub(super) first_id: i64,
 }
 
+/// Rows that a batch adds to the open segment: how many, and the times of the earliest and the latest.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Added {
+    pub(super) rows: i64,
+    first_ts: Option<i64>,
+    last_ts: Option<i64>,
+}
+
+impl Added {
+    /// Counts one more, of that time in nanoseconds since the Unix epoch.
+    pub(super) fn push(&mut self, ts: i64) {
+        self.rows += 1;
+        self.first_ts = self.first_ts.into_iter().chain([ts]).min();
+        self.last_ts = self.last_ts.into_iter().chain([ts]).max();
+    }
+}
+
 #[derive(QueryableByName)]
 struct Held {
     #[diesel(sql_type = BigInt)]
@@ -62,6 +79,10 @@ struct Held {
     last_id: Option<i64>,
     #[diesel(sql_type = Nullable<BigInt>)]
     bytes: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    first_ts: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    last_ts: Option<i64>,
 }
 
 impl Segments {
@@ -70,12 +91,16 @@ impl Segments {
         let mut catalogue = load(connection)?;
         for open in catalogue.iter_mut().flatten().filter(|segment| segment.state == State::Open) {
             let weight = catalogue::weight(open.kind);
-            let held =
-                format!("SELECT count(*) AS rows, max(id) AS last_id, sum({weight}) AS bytes FROM {}", open.table());
+            let held = format!(
+                "SELECT count(*) AS rows, max(id) AS last_id, sum({weight}) AS bytes, min(ts) AS first_ts, max(ts) AS last_ts \
+                 FROM {}",
+                open.table()
+            );
             let held: Held = diesel::sql_query(held).get_result(connection)?;
             open.rows = held.rows;
             open.bytes = held.bytes.unwrap_or(0);
             open.last_id = held.last_id.unwrap_or(open.last_id);
+            (open.first_ts, open.last_ts) = (held.first_ts, held.last_ts);
         }
         let space = Self::measured(connection)?;
         Ok(Self { catalogue, space })
@@ -99,12 +124,14 @@ impl Segments {
     }
 
     /// Notes rows that were committed to the open segment.
-    pub(super) fn committed(&mut self, kind: RowKind, rows: i64, bytes: i64) {
-        let last_id = self.next_id(kind) + rows - 1;
+    pub(super) fn committed(&mut self, kind: RowKind, added: Added, bytes: i64) {
+        let last_id = self.next_id(kind) + added.rows - 1;
         if let Some(open) = self.open(kind) {
-            open.rows += rows;
+            open.rows += added.rows;
             open.bytes += bytes;
             open.last_id = last_id;
+            open.first_ts = open.first_ts.into_iter().chain(added.first_ts).min();
+            open.last_ts = open.last_ts.into_iter().chain(added.last_ts).max();
         }
     }
 
@@ -133,6 +160,7 @@ impl Segments {
             let same = |old: &&Segment| old.state == State::Open && old.kind == open.kind && old.number == open.number;
             if let Some(old) = held.iter().flatten().find(same) {
                 (open.rows, open.bytes, open.last_id) = (old.rows, old.bytes, old.last_id);
+                (open.first_ts, open.last_ts) = (old.first_ts, old.last_ts);
             }
         }
         self.space = Self::measured(connection)?;

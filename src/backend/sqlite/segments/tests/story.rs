@@ -110,9 +110,9 @@ impl Story {
         if self.segments.is_full(kind, times.len() as i64, bytes, &limits) {
             self.carry_out(&Step::Close(kind));
         }
-        let known = self.insert(kind, times);
+        let (known, added) = self.insert(kind, times);
         self.connection().batch_execute("COMMIT").unwrap();
-        self.segments.committed(kind, times.len() as i64, bytes);
+        self.segments.committed(kind, added, bytes);
         self.known[kind.index()].extend(known);
     }
 
@@ -121,7 +121,7 @@ impl Story {
         self.insert(kind, times);
     }
 
-    fn insert(&mut self, kind: RowKind, times: &[i64]) -> Vec<Known> {
+    fn insert(&mut self, kind: RowKind, times: &[i64]) -> (Vec<Known>, Added) {
         let first = self.written;
         self.written += times.len() as u64;
         let texts: Vec<String> = (first..).take(times.len()).map(|row| format!("row {row}")).collect();
@@ -132,10 +132,13 @@ impl Story {
         };
         let connection = self.connection();
         connection.batch_execute("BEGIN IMMEDIATE").unwrap();
+        let added = insert::insert(connection, &batch, &places).unwrap();
         let mut stored = [0; 2];
-        stored[kind.index()] = times.len();
-        assert_eq!(insert::insert(connection, &batch, &places).unwrap(), stored);
-        (places[kind.index()].first_id..).zip(times).zip(texts).map(|((id, ts), text)| (id, *ts, text)).collect()
+        stored[kind.index()] = times.len() as i64;
+        assert_eq!(added.map(|added| added.rows), stored);
+        let ids = places[kind.index()].first_id..;
+        let known = ids.zip(times).zip(texts).map(|((id, ts), text)| (id, *ts, text)).collect();
+        (known, added[kind.index()])
     }
 
     pub(super) fn next(&self, urgency: Urgency) -> Option<Step> {
