@@ -53,8 +53,8 @@ pub(super) fn insert(
             index += 1;
         }
     }
-    insert_rows::<Event>(connection, &events, &places[0])?;
-    insert_rows::<Capture>(connection, &captures, &places[1])?;
+    insert_rows::<Event, { Event::USUAL }>(connection, &events, &places[0])?;
+    insert_rows::<Capture, { Capture::USUAL }>(connection, &captures, &places[1])?;
     Ok([events.added, captures.added])
 }
 
@@ -93,21 +93,22 @@ impl<'a, R> Numbered<'a, R> {
     }
 }
 
-/// Inserts rows in statements of 100, then of 10, then single ones: three shapes, each prepared once.
-fn insert_rows<R: Columns>(
+/// Inserts rows in statements of 100, then of 10, then single ones: three sizes, each prepared once or, where the rows may
+/// share values, twice.
+fn insert_rows<R: Columns, const SHARED: u32>(
     connection: &mut SqliteConnection,
     numbered: &Numbered<'_, R>,
     place: &Place,
 ) -> Result<(), WriteError> {
     let mut done = 0;
-    done += insert_chunks::<R, 100>(connection, numbered, done, place)?;
-    done += insert_chunks::<R, 10>(connection, numbered, done, place)?;
-    insert_chunks::<R, 1>(connection, numbered, done, place)?;
+    done += insert_chunks::<R, 100, SHARED>(connection, numbered, done, place)?;
+    done += insert_chunks::<R, 10, SHARED>(connection, numbered, done, place)?;
+    insert_chunks::<R, 1, 0>(connection, numbered, done, place)?;
     Ok(())
 }
 
 /// Inserts as many rows, from `from` on, as fill statements of `N`; returns how many.
-fn insert_chunks<R: Columns, const N: usize>(
+fn insert_chunks<R: Columns, const N: usize, const SHARED: u32>(
     connection: &mut SqliteConnection,
     numbered: &Numbered<'_, R>,
     from: usize,
@@ -116,8 +117,12 @@ fn insert_chunks<R: Columns, const N: usize>(
     let (chunks, rest) = numbered.rows[from..].as_chunks::<N>();
     for (index, rows) in chunks.iter().enumerate() {
         let here = || numbered.numbers[from + index * N..][..N].to_vec();
-        let insert = Insert::new(&place.table, rows, Upwards(place.first_id + (from + index * N) as i64));
-        let stored = insert.execute(connection).map_err(|error| error::of_rows(error, here()))?;
+        let ids = Upwards(place.first_id + (from + index * N) as i64);
+        let stored = match Insert::<R, _, N, SHARED>::sharing(&place.table, rows, ids) {
+            Some(insert) => insert.execute(connection),
+            None => Insert::new(&place.table, rows, ids).execute(connection),
+        };
+        let stored = stored.map_err(|error| error::of_rows(error, here()))?;
         if stored != N {
             let detail = format!("a trigger let the database store only {stored} of {N} rows");
             return Err(WriteError::Rejected { rows: here(), detail });

@@ -65,6 +65,11 @@ fn every_column_of_an_event_comes_back_byte_for_byte() {
     }
     let long = "x".repeat(1 << 20);
     rows.push(Event::builder("s", "v", "t").msg(&long).raw(&long).build().unwrap());
+    // Enough of one sensor for statements of every size, with and without an address.
+    rows.extend((0..230).map(|port| {
+        let ip = (port % 3 > 0).then(|| [192, 0, 2, port as u8].into());
+        Event::builder("tap", "v", "t").src(ip, Some(port)).msg(&port.to_string()).build().unwrap()
+    }));
     let pipeline = database.open();
     pipeline.events().send_many_blocking(rows.clone()).unwrap().wait().unwrap();
     assert!(pipeline.shutdown_blocking(LONG).is_complete());
@@ -103,6 +108,11 @@ fn every_column_of_a_capture_comes_back_byte_for_byte() {
         rows.push(builder.data(text.as_bytes()).dst("::".parse().ok(), None).build().unwrap());
     }
     rows.push(Capture::builder("s", "k").data((0..=255).cycle().take(70_000).collect::<Vec<u8>>()).build().unwrap());
+    // Enough packets for statements of every size.
+    rows.extend((0..230).map(|port| {
+        let packet = Capture::builder("tap", "packet").link_type(1).proto(if port % 2 > 0 { "tcp" } else { "udp" });
+        packet.src(None, Some(port)).data(port.to_be_bytes()).build().unwrap()
+    }));
     let pipeline = database.open();
     pipeline.captures().send_many_blocking(rows.clone()).unwrap().wait().unwrap();
     assert!(pipeline.shutdown_blocking(LONG).is_complete());
