@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::capture::Capture;
-use crate::packed::{Packed, fields_fault};
+use crate::packed::{Packed, depth_fault, fields_fault};
 use crate::timestamp::Timestamp;
 
 /// Text columns, in the order in which they are packed.
@@ -74,6 +74,7 @@ impl Event {
             session: None,
             msg: None,
             fields: None,
+            fault: fields_fault,
             raw: None,
             trace_id: None,
             span_id: None,
@@ -188,6 +189,8 @@ pub struct EventBuilder<'a> {
     session: Option<&'a str>,
     msg: Option<&'a str>,
     fields: Option<&'a str>,
+    /// Says what is wrong with `fields`.
+    fault: fn(&str) -> Option<&'static str>,
     raw: Option<&'a str>,
     trace_id: Option<&'a str>,
     span_id: Option<&'a str>,
@@ -227,7 +230,14 @@ impl<'a> EventBuilder<'a> {
     }
     /// Sets everything that has no column, as the text of one JSON object; `build` checks it.
     pub fn fields(mut self, json_object: &'a str) -> Self {
-        self.fields = Some(json_object);
+        (self.fields, self.fault) = (Some(json_object), fields_fault);
+        self
+    }
+    /// As [`fields`](Self::fields), for our own parsers: of an object made of members that they have just read as JSON.
+    /// Reading them again would cost as much as the first time, so `build` only looks how deep they are.
+    #[cfg_attr(not(feature = "source"), allow(dead_code))]
+    pub(crate) fn members(mut self, json_object: &'a str) -> Self {
+        (self.fields, self.fault) = (Some(json_object), depth_fault);
         self
     }
     /// Sets the original line.
@@ -256,7 +266,7 @@ impl<'a> EventBuilder<'a> {
     /// # Errors
     /// When `fields` is not one JSON object of at most 128 levels, or the text has 4 GiB or more.
     pub fn build(self) -> Result<Event, InvalidRow> {
-        if let Some(fault) = self.fields.and_then(fields_fault) {
+        if let Some(fault) = self.fields.and_then(self.fault) {
             return Err(InvalidRow(fault));
         }
         let texts = [

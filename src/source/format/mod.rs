@@ -228,12 +228,12 @@ impl Columns<'_> {
             row = row.trace(trace_id, span_id);
         }
         if let Some(fields) = fields {
-            row = row.fields(fields);
+            row = row.members(fields);
         }
         if let Some(credential) = &self.credential {
             row = row.derive(credential.capture(self)?);
         }
-        // `fields` is valid JSON by construction and the size was checked, so depth is all that can be wrong.
+        // `fields` is the rest of an `Object` and the size was checked, so depth is all that can be wrong.
         row.build().map_err(|fault| malformed(reason::TOO_DEEP, fault.to_string()))
     }
 }
