@@ -139,6 +139,7 @@ impl<'a, R: Columns, I: Ids, const N: usize> Insert<'a, R, I, N> {
 
 impl<'a, R: Columns, I: Ids, const N: usize, const SHARED: u32> Insert<'a, R, I, N, SHARED> {
     /// An INSERT of rows that have the same values in the columns `SHARED`; `None` if they have not.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
     pub(crate) fn sharing(table: &'a str, rows: &[&'a R; N], ids: I) -> Option<Self> {
         const { assert!(I::WIDTH + R::WIDTH <= FIRST_ROWS.len()) };
         let width = I::WIDTH + R::WIDTH;

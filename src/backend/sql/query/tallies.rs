@@ -187,6 +187,7 @@ impl Tallies {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "mysql")]
     use std::collections::BTreeSet;
     use std::ops::Range;
 
@@ -242,16 +243,25 @@ mod tests {
         let before = bytes();
         shelf.keep(3, "c", 0, &counts(&[("a", 1)]));
         assert_eq!(bytes(), before);
-        #[cfg(feature = "mysql")]
-        shelf.pass_on(3, 4, &BTreeSet::new());
-        assert_eq!((bytes(), sum(&shelf, 4, 0..1)), (before, (counts(&[("a", 1)]), vec![])));
-        shelf.pass_on(4, 3, &BTreeSet::from([0, 1]));
-        assert_eq!(sum(&shelf, 3, 0..1), (vec![], vec![0]));
         (1..=3).for_each(|segment| shelf.forget(segment));
         assert_eq!(bytes(), 0);
         // Nothing of these is kept.
         shelf.keep(3, "c", 0, &counts(&[("a", 1 << 32)]));
         shelf.keep(3, "c", 1, &(0..=MOST_VALUES).map(|n| (Some(n.to_string()), 1)).collect::<Vec<_>>());
         assert_eq!((bytes(), sum(&shelf, 3, 0..2).1.len()), (0, 2));
+    }
+
+    #[cfg(feature = "mysql")]
+    #[test]
+    fn what_is_kept_is_passed_on_but_for_some_quarters() {
+        let shelf = Shelf::default();
+        shelf.keep(1, "c", 0, &counts(&[("a", 1)]));
+        shelf.keep(1, "c", 1, &counts(&[("a", 2), ("b", 4)]));
+        shelf.pass_on(1, 2, &BTreeSet::from([0, 7]));
+        assert_eq!(sum(&shelf, 1, 0..2), (vec![], vec![0, 1]));
+        assert_eq!(sum(&shelf, 2, 0..2), (counts(&[("b", 4), ("a", 2)]), vec![0]));
+        shelf.pass_on(2, 3, &BTreeSet::new());
+        shelf.forget(3);
+        assert_eq!(shelf.kept().bytes, 0);
     }
 }
