@@ -43,6 +43,7 @@ pub(crate) trait Columns: 'static {
     /// How many columns.
     const WIDTH: usize;
     /// Those that usually have one value in all rows of a statement: a bit for each, the first column's the lowest.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
     const USUAL: u32 = 0;
 
     /// Adds the row's values, in the order of the columns.
