@@ -1,12 +1,12 @@
 //! Counts of a server's rows that are kept: for each quarter of an hour, until it gets rows again.
 //!
-//! A server's table is never closed, but ids ascend: when everything up to an id is committed (`settled`), all that comes
-//! later is beyond it. So counts are kept beside such an id. Each question first looks, in its own snapshot, into which
-//! quarters rows beyond it have come, and counts those anew; now and then the id moves up, and they are forgotten. Both look
-//! at new rows only, in the order of their ids. If there are too many of them, nothing is kept until the id has caught up.
+//! A server's table is never closed, but ids ascend: when everything up to an id is committed (`settled`), all that
+//! comes later is beyond it. So counts are kept beside such an id. Each question first looks, in its own snapshot, into
+//! which quarters rows beyond it have come, and counts those anew; now and then the id moves up, and they are forgotten.
+//! Both look at new rows only, in the order of their ids. If there are too many of them, all is forgotten, and begins anew.
 //!
-//! The first such id is found by waiting: the greatest when the repository was first asked, once every transaction that ran
-//! then is over (`mysql.longest_transaction`). Answers until then are counted in full.
+//! The first such id is found by waiting: the greatest when the repository was first asked, once every transaction that
+//! ran then is over (`mysql.longest_transaction`). Answers until then are counted in full.
 //!
 //! Nobody deletes rows through forebay. Where somebody deletes the oldest ones, the least id tells, and all counts are
 //! forgotten; of rows deleted or changed in between, the old counts may be told, for an hour at most: then they are
@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 use super::{Reader, Visit};
 use crate::backend::sql::query::quarters::{Quarters, quarter_of};
 use crate::backend::sql::query::statement::Sql;
-use crate::backend::sql::query::tallies::Shelf;
 use crate::backend::sql::query::{Database, Snapshot};
 use crate::chunk::RowKind;
 use crate::error::Error;
@@ -60,11 +59,18 @@ pub(super) struct Ledge {
     turn: Mutex<()>,
 }
 
+impl Counted {
+    /// Returns whether rows beyond the id are few enough to look at; `greatest` is the greatest id there is.
+    fn is_near(&self, greatest: Option<i64>) -> bool {
+        (0..=MOST_BEYOND).contains(&(greatest.unwrap_or(0) - self.last))
+    }
+}
+
 impl Ledge {
     pub(super) fn counted(&self) -> Option<Counted> {
-        match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
-            State::Known(counted) => Some(counted.clone()),
-            _ => None,
+        match self.get() {
+            State::Known(counted) => Some(counted),
+            State::Unknown | State::Waiting(..) => None,
         }
     }
 
@@ -79,38 +85,36 @@ impl Ledge {
 
 impl Reader {
     /// Moves the id up, if nobody else does.
-    pub(super) fn move_up(&self, kind: RowKind, shelf: &Arc<Shelf>) -> Result<(), Error> {
+    pub(super) fn move_up(&self, kind: RowKind) -> Result<(), Error> {
         let ledge = &self.ledges[kind.index()];
         let Ok(_turn) = ledge.turn.try_lock() else { return Ok(()) };
         let new = |first, last| {
-            let (quarters, now) = (Arc::new(Quarters::new(shelf)), Instant::now());
+            let (quarters, now) = (Arc::new(Quarters::new(&self.shelf)), Instant::now());
             State::Known(Counted { first, last, quarters, began: now, moved: now })
         };
+        let ends = || self.ask(|visit| visit.ends(kind));
         let next = match ledge.get() {
             State::Unknown => {
                 let now = Instant::now();
-                let (_, last) = self.ask(|visit| visit.ends(kind))?;
-                State::Waiting(last.unwrap_or(0), now)
+                State::Waiting(ends()?.1.unwrap_or(0), now)
             }
-            State::Waiting(last, since) if since.elapsed() >= self.longest_transaction => {
-                let (first, _) = self.ask(|visit| visit.ends(kind))?;
-                new(first, last)
-            }
+            State::Waiting(last, since) if since.elapsed() >= self.longest_transaction => new(ends()?.0, last),
             State::Known(old) if old.moved.elapsed() >= PAUSE => {
-                let last = self.settled_from(kind, old.last)?;
-                let ((first, greatest), with_rows) =
-                    self.ask(|visit| Ok((visit.ends(kind)?, visit.quarters_of(kind, old.last, last)?)))?;
-                let beyond = greatest.unwrap_or(0) - old.last;
-                if !(0..=MOST_BEYOND).contains(&beyond) {
+                let (first, greatest) = ends()?;
+                if !old.is_near(greatest) {
                     State::Unknown
-                } else if first != old.first || old.began.elapsed() >= OLDEST {
-                    new(first, last)
                 } else {
-                    let quarters = Arc::new(old.quarters.pass_on(&with_rows));
-                    State::Known(Counted { last, quarters, moved: Instant::now(), ..old })
+                    let last = self.settled_from(kind, old.last)?;
+                    if first != old.first || old.began.elapsed() >= OLDEST {
+                        new(first, last)
+                    } else {
+                        let with_rows = self.ask(|visit| visit.quarters_of(kind, old.last, last))?;
+                        let quarters = Arc::new(old.quarters.pass_on(&with_rows));
+                        State::Known(Counted { last, quarters, moved: Instant::now(), ..old })
+                    }
                 }
             }
-            _ => return Ok(()),
+            State::Waiting(..) | State::Known(_) => return Ok(()),
         };
         ledge.set(next);
         Ok(())
@@ -146,11 +150,11 @@ impl Visit {
         Ok(self.pairs(sql)?.into_iter().map(|(quarter, _)| quarter).collect())
     }
 
-    /// Returns the quarters that have got rows since they may have been counted; `None` if the counts are not to be used.
+    /// Returns the quarters that have got rows since they may have been counted; `None` if the counts are not to be
+    /// used.
     pub(super) fn changing(&mut self, kind: RowKind, counted: &Counted) -> Result<Option<BTreeSet<i64>>, Error> {
         let (first, greatest) = self.ends(kind)?;
-        let beyond = greatest.unwrap_or(0) - counted.last;
-        if first != counted.first || !(0..=MOST_BEYOND).contains(&beyond) {
+        if first != counted.first || !counted.is_near(greatest) {
             return Ok(None);
         }
         self.quarters_of(kind, counted.last, i64::MAX).map(Some)

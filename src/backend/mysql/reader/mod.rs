@@ -185,7 +185,7 @@ impl Database for Reader {
     }
 
     fn prepare_counts(&self, kind: RowKind) -> Result<(), Error> {
-        self.move_up(kind, &self.shelf)
+        self.move_up(kind)
     }
 
     fn counted_arms<R: Fetch>(visit: &mut Visit, filter: &Filter<R::Column>) -> Result<Vec<Arm>, Error> {

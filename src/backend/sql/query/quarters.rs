@@ -1,12 +1,13 @@
 //! How many rows of a closed segment happened in which quarter of an hour, and how often they have which value of a
 //! column (`tallies`), kept once they were counted.
 //!
-//! A histogram, and the most frequent values of a column, whose only conditions are of time add these up, and look at rows
-//! only where their range cuts a quarter, and in the open segment. On a server the whole table is one segment, of which
-//! quarters are counted anew that have got rows since: see `mysql/reader/kept`. Quarters since every piece of every calendar consists of them, for times since 1980: see
-//! `repository::Buckets`. They are counted when they are asked for, by the snapshot that asks, so a first question costs
-//! what it would cost without; nothing is counted ahead, since whoever sends rows chooses their times, and one of 1970
-//! beside one of today would mean a million quarters.
+//! A histogram, and the most frequent values of a column, whose only conditions are of time add these up, and look at
+//! rows only where their range cuts a quarter, and in the open segment. On a server the whole table is one segment, of
+//! which quarters are counted anew that have got rows since: see `mysql/reader/kept`. Quarters since every piece of every
+//! calendar consists of them, for times since 1980: see `repository::Buckets`. They are counted when they are asked for,
+//! by the snapshot that asks. So a first question costs what it would cost without, but for values on SQLite: there it
+//! costs several times that, since it would not look at times within (README, Speed). Nothing is counted ahead, since
+//! whoever sends rows chooses their times, and one of 1970 beside one of today would mean a million quarters.
 //!
 //! Nothing is ever taken back: the rows of a closed segment do not change (merging makes another one, and retention
 //! drops it whole). Whoever deletes some of them by hand, past forebay, is told so by `db check`, and may be told the old

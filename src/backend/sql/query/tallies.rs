@@ -3,7 +3,7 @@
 //! Each value is kept once for a segment and column, and for each quarter the numbers of its values with their counts, in
 //! eight bytes: counts of a day are added up by number, and only the sums by value. All that a repository keeps stands on
 //! one shelf, whose size is bounded: when something more does not fit, everything is forgotten and counted anew when it is
-//! asked for, so a question may cost at any time what it would cost without. A quarter with very many values (whoever sends
+//! asked for, so a question may cost at any time what the first one costs. A quarter with very many values (whoever sends
 //! rows chooses them) is not kept at all.
 
 use std::cmp::Reverse;
@@ -69,10 +69,10 @@ impl Counts {
 
 /// What a repository keeps of all its segments.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf(Mutex<Kept>);
+pub(crate) struct Shelf(Mutex<Contents>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Contents {
     segments: u64,
     bytes: usize,
     /// By the segment's number on this shelf, and the column.
@@ -87,7 +87,7 @@ struct Tallies {
 }
 
 impl Shelf {
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -73,7 +73,19 @@ pub(crate) struct Segment {
     pub(crate) target: Option<i64>,
 }
 
+/// Earliest and latest time, in nanoseconds since the Unix epoch; `None` of no rows.
+pub(super) type Times = (Option<i64>, Option<i64>);
+
+/// Returns the times of all rows of two.
+pub(super) fn covering(one: Times, other: Times) -> Times {
+    (one.0.into_iter().chain(other.0).min(), one.1.into_iter().chain(other.1).max())
+}
+
 impl Segment {
+    pub(super) fn times(&self) -> Times {
+        (self.first_ts, self.last_ts)
+    }
+
     pub(crate) fn is_visible(&self) -> bool {
         matches!(self.state, State::Open | State::Closed)
     }

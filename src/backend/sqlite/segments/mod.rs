@@ -26,6 +26,7 @@ mod steps;
 mod view;
 
 pub(crate) use catalogue::{Segment, State, load, table};
+use catalogue::{Times, covering};
 pub(crate) use plan::{Limits, Space, Step, Urgency};
 pub(crate) use view::make_views;
 
@@ -54,20 +55,18 @@ pub(super) struct Place {
     pub(super) first_id: i64,
 }
 
-/// Rows that a batch adds to the open segment: how many, and the times of the earliest and the latest.
+/// Rows that a batch adds to the open segment: how many, and of what times.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Added {
     pub(super) rows: i64,
-    first_ts: Option<i64>,
-    last_ts: Option<i64>,
+    times: Times,
 }
 
 impl Added {
     /// Counts one more, of that time in nanoseconds since the Unix epoch.
     pub(super) fn push(&mut self, ts: i64) {
         self.rows += 1;
-        self.first_ts = self.first_ts.into_iter().chain([ts]).min();
-        self.last_ts = self.last_ts.into_iter().chain([ts]).max();
+        self.times = covering(self.times, (Some(ts), Some(ts)));
     }
 }
 
@@ -130,8 +129,7 @@ impl Segments {
             open.rows += added.rows;
             open.bytes += bytes;
             open.last_id = last_id;
-            open.first_ts = open.first_ts.into_iter().chain(added.first_ts).min();
-            open.last_ts = open.last_ts.into_iter().chain(added.last_ts).max();
+            (open.first_ts, open.last_ts) = covering(open.times(), added.times);
         }
     }
 
@@ -160,7 +158,7 @@ impl Segments {
             let same = |old: &&Segment| old.state == State::Open && old.kind == open.kind && old.number == open.number;
             if let Some(old) = held.iter().flatten().find(same) {
                 (open.rows, open.bytes, open.last_id) = (old.rows, old.bytes, old.last_id);
-                (open.first_ts, open.last_ts) = (old.first_ts, old.last_ts);
+                (open.first_ts, open.last_ts) = old.times();
             }
         }
         self.space = Self::measured(connection)?;

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel::result::{Error as DieselError, QueryResult};
 use diesel::sql_types::{BigInt, Nullable, Text};
 
-use super::catalogue::{Segment, State, columns, definition, indexes, segments::dsl, table};
+use super::catalogue::{Segment, State, columns, covering, definition, indexes, segments::dsl, table};
 use super::plan::Step;
 use super::view;
 use crate::chunk::RowKind;
@@ -220,8 +220,7 @@ fn copy(connection: &mut SqliteConnection, from: &Segment, into: &Segment, most:
         );
         diesel::sql_query(sql).get_result(connection)?
     } else {
-        let first_ts = into.first_ts.into_iter().chain(from.first_ts).min();
-        let last_ts = into.last_ts.into_iter().chain(from.last_ts).max();
+        let (first_ts, last_ts) = covering(into.times(), from.times());
         Extent { last_id: None, first_ts, last_ts }
     };
     let grown = (
