@@ -141,12 +141,19 @@ struct Orphan {
     newest: i64,
 }
 
-/// Deletes rows of in-memory producers whose newest row was committed before `cutoff`; returns how many.
+/// What a search for rows of producers that are gone came to.
+pub(super) struct Orphans {
+    pub(super) deleted: usize,
+    /// Whether none are left.
+    pub(super) are_all: bool,
+}
+
+/// Deletes rows of in-memory producers whose newest row was committed before `cutoff`.
 ///
 /// They are found by a read that takes no lock, and deleted by the beginning of their key, some at a time: a delete that
 /// looked for them itself would wait at the rows of batches that are being written. It gives its link back in between,
 /// and ends as soon as all links are in use: the next time goes on.
-pub(super) async fn forget_orphans(pool: &Pool, cutoff: i64) -> Result<usize, Fault> {
+pub(super) async fn forget_orphans(pool: &Pool, cutoff: i64) -> Result<Orphans, Fault> {
     let mut deleted = 0;
     let find = "SELECT source, MAX(at) AS newest FROM ingest_ledger WHERE source >= ? AND source < ? \
                 GROUP BY source HAVING newest < ? LIMIT 1000";
@@ -159,7 +166,7 @@ pub(super) async fn forget_orphans(pool: &Pool, cutoff: i64) -> Result<usize, Fa
         link.end_work();
         drop(link);
         if orphans.is_empty() {
-            break;
+            return Ok(Orphans { deleted, are_all: true });
         }
         for Orphan { source, newest } in &orphans {
             let mut is_gone = false;
@@ -176,7 +183,7 @@ pub(super) async fn forget_orphans(pool: &Pool, cutoff: i64) -> Result<usize, Fa
             }
         }
     }
-    Ok(deleted)
+    Ok(Orphans { deleted, are_all: false })
 }
 
 /// Returns the bytes that come right after all texts that begin with `prefix`. UTF-8 has no byte 0xff.

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -42,7 +42,7 @@ mod write;
 pub(crate) use compat::{add_decnet_views, drop_decnet_views};
 use error::{Fault, Meaning};
 pub(crate) use inspect::{check, count, status};
-use ledger::{Settled, Work};
+use ledger::{Orphans, Settled, Work};
 use link::{Link, Servers};
 use pool::Pool;
 pub(crate) use reader::Reader;
@@ -53,6 +53,8 @@ pub(crate) use store::MysqlStore;
 const UNKNOWN_ATTEMPTS: u32 = 5;
 /// How often the ledger is searched for rows of producers that are gone; the first time at the first commit.
 const SEARCH_EVERY: Duration = Duration::from_secs(3600);
+/// When a search goes on that has given way to rows, or has failed.
+const SEARCH_ON: Duration = Duration::from_secs(1);
 
 /// A database on a MySQL or MariaDB server, or on several that hold the same one.
 pub struct Mysql {
@@ -64,7 +66,7 @@ pub struct Mysql {
     /// Source and first position of batches whose rows failed for a reason nobody knows, and how often.
     doubtful: Mutex<HashMap<(String, u64), u32>>,
     /// When the ledger is next to be searched for what killed processes have left.
-    next_search: Mutex<Instant>,
+    next_search: Arc<Mutex<Instant>>,
 }
 
 impl Mysql {
@@ -88,7 +90,7 @@ impl Mysql {
             max_in_flight: NonZeroUsize::new(config.pool_size).unwrap_or(NonZeroUsize::MIN),
             settled: Mutex::default(),
             doubtful: Mutex::default(),
-            next_search: Mutex::new(Instant::now()),
+            next_search: Arc::new(Mutex::new(Instant::now())),
         };
         match backend.wait(async |_| Ok(())) {
             Ok(()) => {}
@@ -170,11 +172,18 @@ impl Mysql {
         }
         let (Some(runtime), Some(pool)) = (&self.runtime, &self.pool) else { return };
         let (pool, cutoff) = (pool.clone(), orphaned_before(Timestamp::now()));
+        let next = Arc::clone(&self.next_search);
         runtime.spawn(async move {
-            match ledger::forget_orphans(&pool, cutoff).await {
-                Ok(0) => {}
-                Ok(rows) => tracing::debug!(rows, "deleted what killed processes had left in the ledger"),
+            let found = ledger::forget_orphans(&pool, cutoff).await;
+            match &found {
+                Ok(Orphans { deleted: 0, .. }) => {}
+                Ok(Orphans { deleted, .. }) => {
+                    tracing::debug!(rows = deleted, "deleted what killed processes had left in the ledger");
+                }
                 Err(error) => tracing::debug!(%error, "search the ledger for what killed processes have left"),
+            }
+            if !found.is_ok_and(|found| found.are_all) {
+                *next.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + SEARCH_ON;
             }
         });
     }

@@ -298,8 +298,11 @@ impl Client {
         let password = Some(password).filter(|password| !password.is_empty());
         let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).prefer_socket(false);
         let options = options.user(Some(user)).pass(password).db_name(database);
+        // Shown when the test fails.
+        let told = |fault: &dyn std::fmt::Display| eprintln!("port {port}: {fault}");
         let connection = runtime.block_on(async { timeout(ANSWER, Conn::new(options)).await });
-        Some(Self { connection: connection.ok()?.ok()?, runtime })
+        let connection = connection.inspect_err(|fault| told(fault)).ok()?.inspect_err(|fault| told(fault)).ok()?;
+        Some(Self { connection, runtime })
     }
 
     /// Returns the value of what a SHOW statement shows first; `None` when it shows nothing, or the server hangs.
