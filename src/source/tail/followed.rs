@@ -272,7 +272,23 @@ impl Followed {
             Ok(Name::Stopped) => return Ok(Ok(Flow::Stops)),
             Err(error) => return Ok(Err(error)),
         };
-        if !identities.open(&name, Trace::new(&self.path, head), terms)? {
+        let trace = Trace::new(&self.path, head);
+        // It may have been emptied and filled anew while its first bytes were read: then they were never together. What
+        // is seen between two looks at them is of the same file.
+        let seen = file.metadata().and_then(|metadata| {
+            let is_same = storage == Storage::Gzip || trace.begins(file, u64::MAX)?;
+            Ok(is_same.then_some(Sight::of(&metadata)))
+        });
+        match seen {
+            // What was seen before may have been longer: then the next look would take it for emptied once more.
+            Ok(Some(sight)) => self.seen(sight),
+            Ok(None) => {
+                self.is_emptied = true;
+                return Ok(Ok(Flow::GoesOn));
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+        if !identities.open(&name, trace, terms)? {
             return Ok(Ok(Flow::Stops));
         }
         let Some(identity) = identities.get(&name) else { return Ok(Ok(Flow::GoesOn)) };

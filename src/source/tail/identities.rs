@@ -74,12 +74,14 @@ impl Trace {
         Self { directory, log, head, before: Vec::new(), at: 0 }
     }
 
-    /// Returns whether a file still begins with the bytes by which it was given its name.
+    /// Returns whether a plain file still begins with these bytes: with as many of them as are before `end`. A copy may have
+    /// fewer than its original.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(super) fn begins(&self, file: &File) -> io::Result<bool> {
-        Ok(content::bytes_at(file, Storage::Plain, 0, self.head.len())? == self.head)
+    pub(super) fn begins(&self, file: &File, end: u64) -> io::Result<bool> {
+        let bytes = content::bytes_at(file, Storage::Plain, 0, self.head.len())?;
+        Ok(self.head.starts_with(&bytes) && bytes.len() as u64 >= end.min(self.head.len() as u64))
     }
 
     /// Takes note of bytes that were read from `at` on.

@@ -1,9 +1,11 @@
 //! Reads the lines of a plain file on from where it was left.
 //!
 //! Each read begins a few bytes before the place that was reached, and these must be the bytes that were there: a file that
-//! was emptied and has outgrown its former self in the meantime is noticed by them, and so is one that is emptied while it
-//! is read, since both come from the same read. A line that has no end yet is read again when there is more of it, so
-//! files hold no memory while they wait; of one that is longer than may be only its end is looked for.
+//! was emptied and has outgrown its former self in the meantime is noticed by them. A file may also be emptied and filled
+//! anew while it is read: the kernel copies page by page, and who reads may be held up between two calls. So after each read,
+//! and before a byte of it is used, the file must still have its first bytes, and those before the place. A line that has no
+//! end yet is read again when there is more of it, so files hold no memory while they wait; of one that is longer than may
+//! be only its end is looked for.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +14,7 @@ use super::super::gathering::Original;
 use super::super::identity;
 use super::content::{self, Storage};
 use super::followed::Turn;
-use super::identities::{BEFORE, Identity};
+use super::identities::{BEFORE, Identity, Trace};
 use super::lines::{Lines, Step};
 use super::terms::{Flow, Terms};
 use crate::error::Error;
@@ -35,8 +37,6 @@ pub(super) struct Plain {
     is_amid: bool,
     /// The bytes before `at`.
     before: Vec<u8>,
-    /// Whether anything was read of it.
-    is_begun: bool,
 }
 
 impl Plain {
@@ -73,8 +73,6 @@ impl Plain {
         identity: &mut Identity,
         terms: &Terms<'_>,
     ) -> Result<io::Result<Turn>, Error> {
-        // Whether the bytes before `at` are known to be those of this file, and not of what it was emptied for.
-        let mut is_verified = self.at > 0 && self.is_begun;
         for _ in 0..TURN {
             if terms.stop.is_stopped() {
                 return Ok(Ok(Turn::Stops));
@@ -83,15 +81,11 @@ impl Plain {
             let missing = identity.done.first_missing(self.line);
             let is_far = missing > self.at + buffer.len() as u64 || self.at == 0 && missing > 0;
             if is_far && lines.may_skip() {
-                is_verified = false;
                 if terms.flush(identity)? == Flow::Stops {
                     return Ok(Ok(Turn::Stops));
                 }
                 match self.skip_to(file, missing) {
-                    Ok(true) => {
-                        lines.cover(missing);
-                        identity.trace.reached(self.at, &self.before);
-                    }
+                    Ok(true) => lines.cover(missing),
                     Ok(false) => return Ok(Ok(Turn::Done)),
                     Err(error) => return Ok(Err(error)),
                 }
@@ -104,15 +98,13 @@ impl Plain {
             if buffer[..read.min(overlap)] != self.before {
                 return Ok(Ok(Turn::Emptied));
             }
-            // After the read: if it begins as it did, it was not emptied before.
-            if !is_verified {
-                match identity.trace.begins(file) {
-                    Ok(true) => (is_verified, self.is_begun) = (true, true),
-                    Ok(false) => return Ok(Ok(Turn::Emptied)),
-                    Err(error) => return Ok(Err(error)),
-                }
-            }
             let from = self.at;
+            match self.is_still_there(file, from + (read - overlap) as u64, &identity.trace) {
+                Ok(true) => {}
+                Ok(false) => return Ok(Ok(Turn::Emptied)),
+                Err(error) => return Ok(Err(error)),
+            }
+            identity.trace.reached(from, &self.before);
             identity.trace.read(from, &buffer[overlap..read]);
             let step = self.take(file, &buffer[overlap..read], lines, identity, terms)?;
             let used = overlap + (self.at - from) as usize;
@@ -125,10 +117,7 @@ impl Plain {
                 Err(error) => return Ok(Err(error)),
                 Ok(Step::Stops) => return Ok(Ok(Turn::Stops)),
                 Ok(Step::Skip(to)) => match self.skip_to(file, to) {
-                    Ok(true) => {
-                        lines.cover(to);
-                        is_verified = false;
-                    }
+                    Ok(true) => lines.cover(to),
                     Ok(false) => return Ok(Ok(Turn::Done)),
                     Err(error) => return Ok(Err(error)),
                 },
@@ -137,6 +126,17 @@ impl Plain {
             }
         }
         Ok(Ok(Turn::More))
+    }
+
+    /// Returns whether the file, of which everything up to `end` was read just now, has not been emptied meanwhile: what it
+    /// was filled with since would stand at these places by now, too.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn is_still_there(&self, file: &File, end: u64, trace: &Trace) -> io::Result<bool> {
+        let length = self.before.len();
+        let before = content::bytes_at(file, Storage::Plain, self.at - length as u64, length)?;
+        Ok(before == self.before && trace.begins(file, end)?)
     }
 
     /// Takes all lines that end in `bytes`, which stand at `at`, and moves on.
@@ -226,5 +226,37 @@ impl Plain {
         let is_line =
             !self.is_amid && self.line == self.at && read <= terms.max_line() && !buffer[..read].contains(&b'\n');
         Ok(is_line.then_some((self.at, &buffer[..read])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// As the kernel may give them: the beginning of the former file, and what has been added to its successor since.
+    #[test]
+    fn what_was_read_of_two_files_is_of_none_and_a_copy_may_end_before_its_original() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.log");
+        let (former, at) = (vec![b'a'; 200], 100);
+        fs::write(&path, &former).unwrap();
+        let file = File::open(&path).unwrap();
+        let plain = Plain { at, line: at, is_amid: false, before: former[100 - BEFORE..100].to_vec() };
+        let trace = Trace::new(Path::new("x.log"), former.clone());
+        let is_there = |end| plain.is_still_there(&file, end, &trace).unwrap();
+        assert!(is_there(200));
+
+        fs::write(&path, [&[b'b'; 120][..], &[b'a'; 80]].concat()).unwrap();
+        assert!(!is_there(200), "filled anew");
+        fs::write(&path, [&[b'b'; 20][..], &[b'a'; 180]].concat()).unwrap();
+        assert!(!is_there(200), "it has the same bytes before the place, and others at its beginning");
+        fs::write(&path, &former[..150]).unwrap();
+        assert!(!is_there(200), "a part of what was read is not there");
+        assert!(is_there(150), "a copy of which this is all");
+        fs::write(&path, "").unwrap();
+        assert!(!is_there(150));
     }
 }

@@ -82,3 +82,61 @@ fn killed_again_and_again_while_its_log_is_rotated_every_way_it_has_each_line_on
     assert_eq!(place.database.number("SELECT count(*) FROM ingest_rejects"), 0);
     assert_eq!(place.database.text("PRAGMA integrity_check"), "ok");
 }
+
+/// Without copies most lines are lost; those that come must have been lines, and come once. Before reads were checked for it,
+/// half a line of the former file came with half a line of the new one.
+#[test]
+fn emptied_and_filled_anew_without_a_pause_it_never_mixes_two_files() {
+    use std::collections::HashSet;
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
+    let place = Place::new();
+    let path = place.path("x.log");
+    let tail = place.follow_with(&settings(&[&path]));
+    let mut file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
+    let mut written = HashSet::new();
+    let until = Instant::now() + Duration::from_secs(10);
+    let mut generation = 0;
+    while Instant::now() < until {
+        generation += 1;
+        for number in 0..fastrand::usize(1..200) {
+            let line = format!(
+                r#"{{"generation":{generation},"n":{number},"text":"{}"}}"#,
+                "x".repeat(fastrand::usize(0..90))
+            );
+            writeln!(file, "{line}").unwrap();
+            written.insert(line);
+        }
+        file.set_len(0).unwrap();
+    }
+    tail.end();
+    let stored = place.lines();
+    assert!(!stored.is_empty());
+    let strange: Vec<_> = stored.iter().filter(|line| !written.contains(*line)).take(5).collect();
+    assert!(strange.is_empty(), "never written: {strange:?}");
+    assert_eq!(stored.iter().collect::<HashSet<_>>().len(), stored.len(), "stored twice");
+    assert_eq!(place.database.texts("SELECT reason || ': ' || row FROM ingest_rejects"), [] as [String; 0]);
+}
+
+/// Between the moment when its first bytes tell which file it is and the moment when it is read on, it is another file.
+#[test]
+fn emptied_and_outgrown_just_as_a_process_goes_on_with_it_its_copy_is_known_for_one() {
+    let place = Place::new();
+    let mut log = Log::new(place.path("x.log"));
+    for _ in 0..100 {
+        log.lines(3);
+        let tail = place.follow();
+        place.has(&log.written);
+        tail.end();
+        log.lines(50);
+        let tail = place.follow();
+        std::thread::sleep(Duration::from_micros(fastrand::u64(0..6000)));
+        log.copytruncate();
+        log.lines(30);
+        place.has(&log.written);
+        tail.end();
+        log.rename();
+        log.reopen();
+    }
+}
