@@ -58,6 +58,12 @@ impl Error {
         self
     }
 
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn advising(mut self, advice: &str) -> Self {
+        self.context = format!("{}; {advice}", self.context);
+        self
+    }
+
     /// Returns what can be done about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -28,7 +28,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("diesel", &["src/backend/"]),
     ("diesel_async", &["src/backend/mysql/"]),
     ("mysql_async", &["src/backend/mysql/"]),
-    ("rustls", &["src/backend/mysql/", "src/source/", "src/server/"]),
+    ("rustls", &["src/backend/mysql/", "src/source/", "src/server/", TRACES]),
     ("tokio_rustls", &["src/source/", "src/server/"]),
     ("bb8", &["src/backend/mysql/"]),
     ("tokio::runtime", &["src/backend/mysql/", "src/source/", "src/server/", "src/bin/"]),
@@ -46,6 +46,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("histogram!", &["src/telemetry/"]),
     ("metrics_exporter_prometheus", &["src/bin/", "src/server/"]),
     ("clap", &["src/bin/"]),
+    ("opentelemetry", &[TRACES, "tests/"]),
+    ("reqwest", &[TRACES]),
     ("indicatif", &["src/bin/"]),
     ("etherparse", &["src/source/"]),
     ("flate2", &["src/source/", "tests/"]),
@@ -55,6 +57,9 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// The C calls that `forebay bench` compares us with: what is measured there is what one would write without us. A
 /// yardstick only, never a way that a sensor's rows take, and so the one file of the source that may be unsafe.
 const YARDSTICK: &str = "src/bin/forebay/bench/baseline.rs";
+
+/// The program's spans on their way to a collector.
+const TRACES: &str = "src/bin/forebay/traces.rs";
 
 /// Live packets: the kernel's ring is shared memory, which only system calls and raw pointers reach.
 const LIVE: &str = "src/source/live/";

@@ -22,6 +22,8 @@ command -v chromedriver >/dev/null || missing+=(chromium chromium-driver)
 { command -v prometheus && command -v promtool; } >/dev/null || missing+=(prometheus)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
+# Spans go through a real collector, which PyPI has.
+python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 # DECNET's queries are asked as DECNET asks them.
 { /usr/bin/python3 -c 'import sqlalchemy, pymysql' || python3 -c 'import sqlalchemy, pymysql'; } 2>/dev/null ||
     missing+=(python3-sqlalchemy python3-pymysql)

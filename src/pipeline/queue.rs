@@ -143,7 +143,7 @@ impl Intake {
 
     fn enqueue<T: RowType>(&self, load: Load<T>, origin: Origin<'_>, permit: Permit) -> Receipt {
         let rows = load.rows.len();
-        let _send = tracing::debug_span!("send", kind = T::KIND.table(), rows).entered();
+        let _send = tracing::debug_span!("send", kind = T::KIND.table(), rows = rows as i64).entered();
         let (source, positions, committed) = match origin {
             Origin::Memory { source, next } => {
                 (source, Positions::Each { first: next.fetch_add(rows as u64, Ordering::Relaxed) }, None)

@@ -86,7 +86,8 @@ impl Shared {
         given_back: &Receiver<Done>,
     ) {
         for (id, batch) in jobs {
-            let _batch = tracing::debug_span!("batch", lane = self.lane.name, id, rows = batch.len()).entered();
+            let rows = batch.len() as i64;
+            let _batch = tracing::debug_span!("batch", lane = self.lane.name, id = id as i64, rows).entered();
             self.lane.slot_began(slot, &batch, self.clock.now());
             let written = catch_unwind(AssertUnwindSafe(|| self.write(slot, id, backend, batch)));
             let committed = written.unwrap_or_else(|_| {
@@ -144,7 +145,8 @@ impl Shared {
         let mut attempt = 0;
         loop {
             let began = self.clock.now();
-            let outcome = tracing::debug_span!("write", lane = self.lane.name, batch = id, rows = batch.len(), attempt)
+            let (lane, rows) = (self.lane.name, batch.len() as i64);
+            let outcome = tracing::debug_span!("write", lane, batch = id as i64, rows, attempt = attempt as i64)
                 .in_scope(|| catch_unwind(AssertUnwindSafe(|| backend.write(batch))))
                 .unwrap_or_else(|_| Err(WriteError::Fatal { source: "the backend panicked".into() }));
             let now = self.clock.now();

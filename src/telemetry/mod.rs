@@ -12,7 +12,8 @@
 //! # Spans
 //!
 //! Of the crate `tracing`, all of level `DEBUG`. None is made for a row: `send` is one a chunk, the others one a batch or
-//! a call. No field holds anything of a row, an address, a path or a password.
+//! a call. No field holds anything of a row, an address, a path or a password. Numbers are signed: OpenTelemetry knows no others, and
+//! unsigned ones reach it as text.
 //!
 //! | span | around | fields |
 //! |---|---|---|

@@ -28,6 +28,7 @@ trait Subject: Send + Sync + 'static {
 }
 
 /// A backend whose database may refuse a row.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 trait Refusing: Subject {
     /// Makes it refuse captures whose data is `bad`.
     fn refuse(&self);
@@ -347,6 +348,7 @@ fn a_batch_whose_answer_was_lost_stores_derived_rows_once<S: Subject>(dir: &Path
     assert_eq!(backend.inner.0.stored(), [100, 100, 0]);
 }
 
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 fn of_a_refused_derived_row_nothing_lands_and_the_event_is_named<S: Refusing>(dir: &Path) {
     let subject = S::open(dir);
     subject.refuse();
@@ -358,6 +360,7 @@ fn of_a_refused_derived_row_nothing_lands_and_the_event_is_named<S: Refusing>(di
     assert_eq!(subject.stored(), [0, 0, 0]);
 }
 
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 fn an_event_whose_derived_row_is_refused_is_set_aside_with_it<S: Refusing>(dir: &Path) {
     let subject = Arc::new(Of(S::open(dir)));
     subject.0.refuse();
@@ -402,6 +405,7 @@ macro_rules! every_claim {
     };
 }
 
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 macro_rules! claims_about_refusal {
     ($module:ident, $subject:ty) => {
         conformance! { $module, $subject:

@@ -27,3 +27,5 @@ mod run;
 mod settings;
 mod stops;
 mod top;
+#[cfg(feature = "otlp")]
+mod traces;

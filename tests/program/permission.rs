@@ -115,3 +115,35 @@ fn a_socket_where_none_may_be_made_is_named_with_what_to_do_and_listens_once_it_
     let outcome = run.finish();
     assert_eq!(outcome.code, 0, "{outcome:?}");
 }
+
+/// Root who looked into the database as it was opened made the log's files, and gave them to its owner a moment later: in
+/// between it could not be opened, and the program ended.
+#[test]
+fn a_log_beside_the_database_that_is_anothers_for_a_moment_is_waited_for_and_named_if_it_stays() {
+    let place = Place::new();
+    place.write("a.json", line(0));
+    set_permissions(place.path("a.json"), Permissions::from_mode(0o666)).unwrap();
+    settings(&place, &tail("a", "a.json"));
+    let begin = |is_opened: bool| {
+        place.write("forebay.db-wal", "");
+        place.write("forebay.db-shm", "");
+        let log = ["forebay.db-wal", "forebay.db-shm"].map(|file| Closed::new(place.path(file)));
+        let mut run = start_as_anybody(&place);
+        run.wait_for_err("it is tried again");
+        if is_opened {
+            log.iter().for_each(Closed::open);
+        }
+        (run, log)
+    };
+    let (run, log) = begin(false);
+    let outcome = run.finish();
+    assert_eq!(outcome.code, 3, "{outcome:?}");
+    assert!(outcome.err.contains("forebay.db cannot be opened; see that its -wal and -shm files are"), "{outcome:?}");
+    drop(log);
+
+    let (run, _log) = begin(true);
+    wait_for_messages(&place, "forebay.db", 1);
+    run.signal("TERM");
+    let outcome = run.finish();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+}

@@ -78,7 +78,8 @@ impl Place {
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         let (out, err) = (self.path(&format!("out-{run}")), self.path(&format!("err-{run}")));
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("FOREBAY_") && !command.get_envs().any(|(set, _)| set == name) {
+            let is_setting = ["FOREBAY_", "OTEL_"].iter().any(|ours| name.to_string_lossy().starts_with(ours));
+            if is_setting && !command.get_envs().any(|(set, _)| set == name) {
                 command.env_remove(name);
             }
         }
@@ -103,6 +104,18 @@ impl Place {
 
     pub fn start_ingest(&self, arguments: &[&str]) -> Running {
         self.start(&[&["ingest", "--json", "--sensor", "here"], arguments].concat())
+    }
+}
+
+/// A test that fails shows what the program has said.
+impl Drop for Place {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for run in 0..self.runs.load(Ordering::Relaxed) {
+                let err = fs::read(self.path(&format!("err-{run}"))).unwrap_or_default();
+                println!("run {run}: {}", String::from_utf8_lossy(&err));
+            }
+        }
     }
 }
 

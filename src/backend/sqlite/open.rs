@@ -5,11 +5,12 @@
 //! is never opened by ourselves when it exists: closing a descriptor would drop the locks that other connections of this
 //! process hold on it.
 
+use std::error::Error as _;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -33,6 +34,8 @@ const NUMBERED: i64 = 3;
 /// How long another holder of the writer lock may take to let go: one that was killed this moment still has its files
 /// open until the kernel has taken it apart.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two attempts to open what somebody else is making at this moment.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of a page in new files. Measured with batches of 100, 1000 and 8192 rows, thousand rows/s: 4 KiB 175, 242, 242;
 /// 8 KiB 214, 260, 263; 16 KiB 199, 263, 282. Rows are appended and indexes built in order, so that larger pages only
 /// spare headers and system calls; for small commits 16 KiB are too much.
@@ -65,13 +68,17 @@ pub(super) enum Access {
 ///
 /// Returns the absolute path, the lock and the writer's connection.
 pub(super) fn open(path: &Path, config: &SqliteConfig) -> Result<(PathBuf, WriterLock, SqliteConnection), Error> {
-    let (path, lock, mut connection) = open_as_it_is(path, config)?;
-    migrate(&mut connection, &path, None)?;
+    let (path, lock) = reserve(path)?;
+    let connection = patiently(&path, || {
+        let mut connection = open_as_it_is(&path, config)?;
+        migrate(&mut connection, &path, None)?;
+        Ok(connection)
+    })?;
     Ok((path, lock, connection))
 }
 
-/// As [`open`], with whatever tables the file has.
-fn open_as_it_is(path: &Path, config: &SqliteConfig) -> Result<(PathBuf, WriterLock, SqliteConnection), Error> {
+/// Checks the place, takes the lock and creates the file; returns its absolute path.
+fn reserve(path: &Path) -> Result<(PathBuf, WriterLock), Error> {
     let path = resolve(path)?;
     check_place(&path)?;
     let lock = WriterLock::acquire(&path, PATIENCE).map_err(|error| match error {
@@ -83,12 +90,44 @@ fn open_as_it_is(path: &Path, config: &SqliteConfig) -> Result<(PathBuf, WriterL
         LockError::Io(lock, error) => not_writable(format!("create the lock file {}", lock.display())).because(error),
     })?;
     create(&path)?;
-    let mut connection = connect(&path, Access::Write).map_err(|error| unusable(&path, error))?;
-    check_owner(&mut connection, &path)?;
-    prepare(&mut connection).map_err(|error| unusable(&path, error))?;
-    configure(&mut connection, config).map_err(|error| unusable(&path, error))?;
-    check_wal(&mut connection, &path)?;
-    Ok((path, lock, connection))
+    Ok((path, lock))
+}
+
+/// As [`open`], with whatever tables the file has.
+fn open_as_it_is(path: &Path, config: &SqliteConfig) -> Result<SqliteConnection, Error> {
+    let mut connection = connect(path, Access::Write).map_err(|error| unusable(path, error))?;
+    check_owner(&mut connection, path)?;
+    prepare(&mut connection).map_err(|error| unusable(path, error))?;
+    configure(&mut connection, config).map_err(|error| unusable(path, error))?;
+    check_wal(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// Tries again for a while what fails because SQLite's log beside the file may not be opened. Root who looks into the file
+/// at this moment makes the log, and gives it to the file's owner only in a second step.
+fn patiently<T>(path: &Path, mut open: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let began = Instant::now();
+    let mut is_told = false;
+    loop {
+        match open() {
+            Err(error) if is_about_the_log(&error) => {
+                if began.elapsed() >= PATIENCE {
+                    return Err(error.advising("see that its -wal and -shm files are this user's"));
+                }
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::info!(path = %path.display(), %error, "it is tried again");
+                }
+                std::thread::sleep(PAUSE);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_about_the_log(error: &Error) -> bool {
+    let messages = ["unable to open database file", "attempt to write a readonly database"];
+    let causes = std::iter::successors(error.source(), |&error| error.source());
+    causes.map(ToString::to_string).any(|cause| messages.iter().any(|message| cause.contains(message)))
 }
 
 /// Opens a connection to an existing file.
@@ -309,7 +348,8 @@ pub(crate) fn migrate_by_hand(
     if run == Run::Dry || steps.is_empty() {
         return Ok((version, steps));
     }
-    let (path, _lock, mut connection) = open_as_it_is(path, &config.sqlite)?;
+    let (path, _lock) = reserve(path)?;
+    let mut connection = patiently(&path, || open_as_it_is(&path, &config.sqlite))?;
     let migrated = migrate(&mut connection, &path, to)?;
     connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)").map_err(|error| unusable(&path, error))?;
     Ok(migrated)

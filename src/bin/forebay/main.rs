@@ -14,6 +14,8 @@ mod export;
 mod ingest;
 mod kept;
 mod metrics;
+#[cfg(not(feature = "otlp"))]
+mod no_traces;
 mod prune;
 mod reader;
 mod report;
@@ -25,6 +27,8 @@ mod stream;
 mod table;
 mod terminal;
 mod top;
+#[cfg(feature = "otlp")]
+mod traces;
 mod user;
 mod watch;
 
@@ -35,6 +39,8 @@ use clap::{CommandFactory, Parser};
 use args::{Cli, Command, Common};
 use indicatif::ProgressBar;
 use ingest::Failure;
+#[cfg(not(feature = "otlp"))]
+use no_traces as traces;
 use settings::Settings;
 use terminal::Teller;
 
@@ -92,6 +98,7 @@ fn main() -> ExitCode {
         Command::Top(flags) => top(&cli.common, flags),
         Command::Config(task) => configuration::run(&cli.common, task),
     };
+    traces::end();
     outcome
         .unwrap_or_else(|Failure { exit, message }| {
             Teller(ProgressBar::hidden()).tell(&message);

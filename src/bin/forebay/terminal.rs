@@ -5,6 +5,11 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::traces;
 
 /// Shows text of unknown origin on one line: control and formatting characters as escapes, at most `.1` characters.
 pub struct Harmless<'a>(pub &'a str, pub usize);
@@ -98,21 +103,28 @@ impl Write for LogWriter {
     }
 }
 
-/// Starts logging to standard error: warnings, with `-v` more, and what `FOREBAY_LOG` says.
+/// Starts logging to standard error: warnings, with `-v` more, and what `FOREBAY_LOG` says. Spans go to a collector, if one
+/// is named.
 pub fn start_logging(verbose: u8, bar: &ProgressBar) -> Result<(), String> {
+    install_logging(verbose, bar)?;
+    traces::begin()
+}
+
+/// As [`start_logging`], without a second thread: spans need [`traces::begin`].
+pub fn install_logging(verbose: u8, bar: &ProgressBar) -> Result<(), String> {
     let default = ["warn", "info", "debug"][usize::from(verbose.min(2))];
     let filter = match std::env::var("FOREBAY_LOG") {
         Ok(filter) => filter.parse().map_err(|error| format!("FOREBAY_LOG: {error}"))?,
         Err(_) => tracing_subscriber::EnvFilter::new(default),
     };
     let writer = LogWriter(bar.clone());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(move || writer.clone())
         .with_ansi(io::stderr().is_terminal())
         .with_target(verbose > 1)
-        .try_init()
-        .map_err(|error| error.to_string())
+        .with_filter(filter);
+    let subscriber = tracing_subscriber::registry().with(lines);
+    subscriber.with(traces::layer()?).try_init().map_err(|error| error.to_string())
 }
 
 /// Returns how many columns a terminal takes to show the text.

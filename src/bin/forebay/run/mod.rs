@@ -20,7 +20,7 @@ use crate::admin::{FirstAdmin, Seeding};
 use crate::args::Common;
 use crate::ingest::{Failure, refused, shown};
 use crate::terminal::{self, Teller, thousands};
-use crate::{Exit, metrics, signals, variable};
+use crate::{Exit, metrics, signals, traces, variable};
 
 mod plan;
 mod source;
@@ -48,7 +48,7 @@ pub fn run(common: &Common, flags: &Run) -> Result<Exit, Failure> {
     // Before rights are given up: the file may be root's.
     let admin = FirstAdmin::of_service(&plan.urls[0], variable).map_err(usage)?;
     // A log line for each change of a lane or a source is what whoever runs this wants to see without asking.
-    terminal::start_logging(common.verbose.max(1), &ProgressBar::hidden()).map_err(usage)?;
+    terminal::install_logging(common.verbose.max(1), &ProgressBar::hidden()).map_err(usage)?;
     let teller = Teller(ProgressBar::hidden());
     let mut opened: Vec<(&String, &SourcePlan, Box<dyn Source>)> = Vec::new();
     for (name, source) in &plan.sources {
@@ -59,6 +59,7 @@ pub fn run(common: &Common, flags: &Run) -> Result<Exit, Failure> {
         opened.push((name, source, source.open(name).map_err(failed)?));
     }
     plan.drop_privileges().map_err(refused)?;
+    traces::begin().map_err(usage)?;
     let door = plan.server.as_ref().map(metrics::listen).transpose().map_err(usage)?;
     let signals = watch().map_err(|error| usage(format!("watch for signals: {error}")))?;
     let builder =
