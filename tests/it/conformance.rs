@@ -12,9 +12,9 @@ use std::time::Duration;
 use forebay::backend::memory::Memory;
 use forebay::backend::{Backend, WriteError};
 use forebay::pipeline::ReplayRows;
-use forebay::{Batch, Event, Pipeline, Ranges, ReceiptError, Reject, Row, RowKind};
+use forebay::{Batch, Event, Pipeline, Ranges, Reject, Row, RowKind};
 
-use crate::harness::{Fault, Flaky, batches_of, capture, config, counts, event};
+use crate::harness::{Fault, Flaky, batches_of, capture, config, event};
 
 /// A backend under test.
 trait Subject: Send + Sync + 'static {
@@ -28,7 +28,7 @@ trait Subject: Send + Sync + 'static {
 }
 
 /// A backend whose database may refuse a row.
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
 trait Refusing: Subject {
     /// Makes it refuse captures whose data is `bad`.
     fn refuse(&self);
@@ -348,7 +348,7 @@ fn a_batch_whose_answer_was_lost_stores_derived_rows_once<S: Subject>(dir: &Path
     assert_eq!(backend.inner.0.stored(), [100, 100, 0]);
 }
 
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
 fn of_a_refused_derived_row_nothing_lands_and_the_event_is_named<S: Refusing>(dir: &Path) {
     let subject = S::open(dir);
     subject.refuse();
@@ -360,17 +360,17 @@ fn of_a_refused_derived_row_nothing_lands_and_the_event_is_named<S: Refusing>(di
     assert_eq!(subject.stored(), [0, 0, 0]);
 }
 
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
 fn an_event_whose_derived_row_is_refused_is_set_aside_with_it<S: Refusing>(dir: &Path) {
     let subject = Arc::new(Of(S::open(dir)));
     subject.0.refuse();
     let pipeline = Pipeline::builder().config(config(100)).shared_backend(subject.clone()).open().unwrap();
     let texts = (0..100).map(|n| if n % 30 == 7 { "bad".to_owned() } else { n.to_string() });
     let receipt = pipeline.events().send_many_blocking(texts.map(|text| with_derived(&text)).collect()).unwrap();
-    assert!(matches!(receipt.wait(), Err(ReceiptError::Rejected { rows: 4, .. })));
+    assert!(matches!(receipt.wait(), Err(forebay::ReceiptError::Rejected { rows: 4, .. })));
     let lane = &pipeline.status().lanes[0];
     assert_eq!((lane.events.committed, lane.events.rejected, lane.derived), (96, 4, 96));
-    assert_eq!(counts(&pipeline).accepted, 100);
+    assert_eq!(crate::harness::counts(&pipeline).accepted, 100);
     assert_eq!(subject.0.stored(), [96, 96, 4]);
 }
 
@@ -405,7 +405,7 @@ macro_rules! every_claim {
     };
 }
 
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
 macro_rules! claims_about_refusal {
     ($module:ident, $subject:ty) => {
         conformance! { $module, $subject:
