@@ -46,6 +46,7 @@ static TEMPLATE: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut install = as_server_user("mariadb-install-db");
     install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
     install.arg("--innodb-log-file-size=32M").arg(format!("--datadir={}", template.display()));
+    with_room_of_its_own(&mut install, &HOME.join("template.tmp"));
     let output = install.output().unwrap_or_else(|error| panic!("mariadb-install-db: {error}; {INSTALL}"));
     assert!(output.status.success(), "{}; {INSTALL}", String::from_utf8_lossy(&output.stderr));
     template
@@ -92,6 +93,14 @@ fn as_server_user(program: &str) -> Command {
     }
     command.arg("--").arg(program).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
     command
+}
+
+/// A server that starts removes what it takes for remains of another from where temporary tables are. In a directory that
+/// several share these were tables in use: one lost those of its first users, and nobody could log in.
+fn with_room_of_its_own(command: &mut Command, directory: &Path) {
+    fs::create_dir_all(directory).unwrap();
+    own(directory);
+    command.env("TMPDIR", directory);
 }
 
 /// Gives files to the user as whom servers run.
@@ -204,6 +213,7 @@ impl Server {
         command.arg(format!("--socket={}", self.socket().display()));
         command.arg(format!("--pid-file={}", self.directory.join("m.pid").display()));
         command.args(&self.options).args(once);
+        with_room_of_its_own(&mut command, &HOME.join(format!("{}.tmp", self.port)));
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let (reply, answer) = mpsc::channel();
         STARTER.lock().unwrap().send((command, reply)).unwrap();
