@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use crate::pipes::{fifo, open_fifo};
-use crate::place::{Place, wait_for};
+use crate::place::{Place, free_address, wait_for};
 use crate::samples::{line, lines};
 
 /// Runs a command line of a shell in a terminal of its own, by `script` of bsdutils. Its output stays escape and all.
@@ -171,8 +171,7 @@ fn scrape(address: &str) -> Option<String> {
 fn prometheus_can_ask_while_it_runs_and_no_value_of_an_attacker_is_in_the_answer() {
     let place = Place::new();
     fifo(&place, "evil-name.json");
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = format!("127.0.0.1:{port}");
+    let address = free_address();
     let run = place.start(&["ingest", "--json", "--metrics", &address, "--sensor", "evil-sensor", "evil-name.json"]);
     let mut writer = open_fifo(&place, "evil-name.json");
     let evil = "{\"src_ip\":\"203.0.113.66\",\"user\":\"evil-user\",\"event_type\":\"evil-type\",\"session\":\"evil-session\"}\n";
@@ -230,8 +229,7 @@ fn metrics_are_served_on_loopback_only_and_where_nobody_else_does() {
 fn with_a_token_in_the_environment_only_its_bearer_is_told_anything() {
     let place = Place::new();
     fifo(&place, "a.json");
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = format!("127.0.0.1:{port}");
+    let address = free_address();
     let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
     command
         .args(["ingest", "--json", "--metrics", &address, "a.json"])

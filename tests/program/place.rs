@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -28,6 +29,11 @@ pub fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < end, "waited in vain for {what}");
         std::thread::park_timeout(Duration::from_millis(2));
     }
+}
+
+/// An address at which nobody listens yet.
+pub fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address").to_string()
 }
 
 /// A directory with files and a database, `forebay.db`; gone at the end.

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::place::{Place, Running, wait_for};
+use crate::place::{Place, Running, free_address, wait_for};
 
 pub fn settings(place: &Place, text: &str) {
     place.write("forebay.toml", format!("[database]\nurl = \"sqlite:forebay.db\"\n{text}"));
@@ -256,12 +256,12 @@ fn packets_are_captured_and_every_right_is_given_up() {
 fn its_page_shows_each_source_and_turns_red_while_the_database_is_locked() {
     let place = Place::new();
     place.write("a.json", line(0));
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    settings(&place, &(tail("log", "a.json") + &format!("[metrics]\nlisten = \"127.0.0.1:{port}\"\n")));
+    let address = free_address();
+    settings(&place, &(tail("log", "a.json") + &format!("[metrics]\nlisten = \"{address}\"\n")));
     let run = start(&place);
     wait_for_messages(&place, "forebay.db", 1);
     let get = |path: &str| {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let mut stream = TcpStream::connect(&address).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

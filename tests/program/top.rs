@@ -10,18 +10,14 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
-use crate::place::{Place, Running, wait_for};
+use crate::place::{Place, Running, free_address, wait_for};
 use crate::run::{line, settings, start, tail, wait_for_messages};
 
 const TOKEN: &str = "0123456789abcdef-top";
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Starts `forebay run` that follows `a.json` and answers at the address returned.
 fn serve(place: &Place, more: &str) -> (Running, String) {
-    let address = format!("127.0.0.1:{}", free_port());
+    let address = free_address();
     settings(place, &(tail("log", "a.json") + &format!("[metrics]\nlisten = \"{address}\"\n{more}")));
     (start(place), address)
 }
@@ -66,9 +62,8 @@ fn once_it_tells_as_text_and_as_json_what_a_running_forebay_does() {
 #[test]
 fn an_address_where_nobody_answers_ends_with_3_and_a_hint_and_one_that_cannot_be_with_2() {
     let place = Place::new();
-    let port = free_port();
     for (address, code, hint) in [
-        (format!("127.0.0.1:{port}"), 3, "nobody listens there; is a forebay running"),
+        (free_address(), 3, "nobody listens there; is a forebay running"),
         ("https://127.0.0.1/".into(), 2, "https is not spoken here: ask through a proxy"),
         ("http://root:hunter2@127.0.0.1/".into(), 2, "the token is FOREBAY_METRICS_TOKEN"),
         ("127.0.0.1:http".into(), 2, "an address is `host:port`"),
@@ -310,7 +305,7 @@ fn before_a_terminal_is_touched_the_server_must_have_answered() {
     let place = Place::new();
     let mut terminal = Terminal::new();
     let modes = terminal.modes();
-    let outcome = terminal.start(&place, &[&format!("127.0.0.1:{}", free_port())]).finish();
+    let outcome = terminal.start(&place, &[&free_address()]).finish();
     assert!(outcome.code == 3 && outcome.err.contains("nobody listens there"), "{outcome:?}");
     terminal.read();
     assert_eq!((terminal.modes(), terminal.shown.as_str()), (modes, ""));

@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
-use crate::place::{Place, Running, wait_for};
+use crate::place::{Place, Running, free_address, wait_for};
 use crate::run::{settings, tail, wait_for_messages};
 
 const SECRET: &str = "hunter2-canary";
@@ -91,9 +91,12 @@ fn lines(place: &Place) {
     settings(place, &tail("log", "a.json"));
 }
 
+fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
+    attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?.value.as_ref()
+}
+
 fn text<'a>(attributes: &'a [KeyValue], key: &str) -> &'a str {
-    let value = attributes.iter().find(|attribute| attribute.key == key).and_then(|found| found.value.as_ref());
-    match value.and_then(|value| value.value.as_ref()) {
+    match value(attributes, key) {
         Some(Value::StringValue(text)) => text,
         other => panic!("{key}: {other:?} in {attributes:?}"),
     }
@@ -115,10 +118,6 @@ fn collector(place: &Place, sink: &str) -> (Running, String) {
     (running, format!("http://{http}"))
 }
 
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
 fn spans(requests: &[Request]) -> Vec<Span> {
     let mut spans = Vec::new();
     for Request { head, body } in requests {
@@ -135,8 +134,7 @@ fn spans(requests: &[Request]) -> Vec<Span> {
 }
 
 fn number(attributes: &[KeyValue], key: &str) -> i64 {
-    let value = attributes.iter().find(|attribute| attribute.key == key).and_then(|found| found.value.as_ref());
-    match value.and_then(|value| value.value.as_ref()) {
+    match value(attributes, key) {
         Some(Value::IntValue(number)) => *number,
         other => panic!("{key}: {other:?} in {attributes:?}"),
     }
@@ -199,9 +197,7 @@ fn the_variables_headers_are_sent_and_never_logged() {
 fn rows_land_while_the_collector_is_away_or_never_answers() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let never_answers = format!("http://{}", silent.local_addr().unwrap());
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
-    let away = format!("http://{}", gone.local_addr().unwrap());
-    drop(gone);
+    let away = format!("http://{}", free_address());
     for address in [&away, &never_answers] {
         let place = Place::new();
         lines(&place);

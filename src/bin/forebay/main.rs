@@ -44,6 +44,9 @@ use no_traces as traces;
 use settings::Settings;
 use terminal::Teller;
 
+/// The variables by which OpenTelemetry names a collector; the first that is set counts.
+const OTLP_ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+
 /// How the program ended; the numbers are in `--help`.
 pub enum Exit {
     Done,

@@ -2,14 +2,14 @@
 
 use tracing_subscriber::layer::Identity;
 
-use crate::variable;
+use crate::{OTLP_ENDPOINTS, variable};
 
 pub fn layer() -> Result<Option<Identity>, String> {
     Ok(None)
 }
 
 pub fn begin() -> Result<(), String> {
-    for name in ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
+    for name in OTLP_ENDPOINTS {
         if variable(name).is_some() {
             tracing::warn!("{name} is set, but this program was built without the feature `otlp`: it sends no spans");
         }

@@ -22,10 +22,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::variable;
+use crate::{OTLP_ENDPOINTS, variable};
 
-/// The variables that name a collector; the first that is set counts.
-const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
 /// How long the last spans may take at the end.
 const LAST_SPANS: Duration = Duration::from_secs(5);
@@ -86,7 +84,8 @@ pub fn end() {
 fn is_wanted() -> Result<bool, String> {
     let is_off = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
         || variable("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
-    let Some((name, endpoint)) = ENDPOINTS.iter().find_map(|name| Some((name, variable(name)?))).filter(|_| !is_off)
+    let Some((name, endpoint)) =
+        OTLP_ENDPOINTS.iter().find_map(|name| Some((name, variable(name)?))).filter(|_| !is_off)
     else {
         return Ok(false);
     };

@@ -83,8 +83,8 @@ fn killed_again_and_again_while_its_log_is_rotated_every_way_it_has_each_line_on
     assert_eq!(place.database.text("PRAGMA integrity_check"), "ok");
 }
 
-/// Without copies most lines are lost; those that come must have been lines, and come once. Before reads were checked for it,
-/// half a line of the former file came with half a line of the new one.
+/// Without copies most lines are lost; those that come must have been lines, and come once. A file that was emptied was taken
+/// for emptied once more at the next look, and its lines came twice.
 #[test]
 fn emptied_and_filled_anew_without_a_pause_it_never_mixes_two_files() {
     use std::collections::HashSet;
